@@ -1,0 +1,93 @@
+"""Runs a stage as a Hydra app whose user errors are one line and a non-zero exit."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import CompactHydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src import files
+
+CONF = str(Path(__file__).resolve().parent.parent / "conf")
+INTERRUPTED = 130
+
+
+class OutOfTime(BaseException):
+    """A budget of hours is spent; not an Exception, which Hydra would take for a failed job."""
+
+
+def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Compose conf/<config_name>.yaml with the command line and call the stage.
+
+    ValueError, OSError and anything Hydra says of the command line become ``error: <one line>``; every other exception
+    is a defect of this project and keeps its traceback.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hand exceptions over instead of printing them
+
+    def task(config: DictConfig) -> Any:
+        try:
+            return stage(config)
+        except (ValueError, OSError, files.Busy) as error:  # Hydra would wrap them up in a sweep
+            raise SystemExit(f"error: {_explain(error)}") from None
+
+    try:
+        hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(task)()
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        sys.exit(f"error: {_mend(error, config_name)}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, files.Busy):
+        return f"{Path(str(error)).parent} is being written by another process: wait until it ends, then run this again"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'output'}: {error.strerror or error}; what was finished is kept, run this again"
+    return " ".join(str(error).split())
+
+
+def _mend(error: Exception, config_name: str) -> str:
+    """Hydra's message in one line, with the nearest valid names."""
+    causes = [error, error.__cause__]
+    text = " ".join(" ".join(str(cause) for cause in causes if cause is not None).split())
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option} doesn't exist{_nearest(option, error.options)}; the options are {', '.join(error.options)}"
+    key = re.search(r"(?:Could not override|Could not append to config\. An item is already at) '([^']+)'", text)
+    if key is None:
+        return text
+    name = key[1].split("@")[0]
+    if "already at" in key[0]:
+        return f"{name} is already in the configuration: write {name}=value without a +"
+    return f"{name} isn't a key or group of {config_name}{_nearest(name, _known_names(config_name))}; --help lists them all"
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if not close:  # a key given without its group
+        close = [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]][:3]
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
+def _known_names(config_name: str) -> list[str]:
+    with hydra.initialize_config_dir(CONF, version_base="1.3"):
+        config = hydra.compose(config_name, return_hydra_config=True)
+    groups = [name for name in config.hydra.runtime.choices if not name.startswith("hydra/")]
+
+    def leaves(node: Any, prefix: str) -> list[str]:
+        if not isinstance(node, dict):
+            return [prefix]
+        return [leaf for key, value in node.items() for leaf in leaves(value, f"{prefix}.{key}" if prefix else str(key))]
+
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    return groups + leaves({key: value for key, value in plain.items() if key != "hydra"}, "")

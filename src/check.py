@@ -1,0 +1,56 @@
+"""Checks of single values, each failing with one line that names the value and what was expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Raise ValueError unless ``value`` is a finite number (``whole``: an integer) inside the bounds."""
+    bounds = ((">", above), (">=", at_least), ("<", below), ("<=", at_most))
+    wanted = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+    kind = "a whole number" if whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise ValueError(f"{name} must be {kind}{' ' + wanted if wanted else ''}, got {value!r}")
+    inside = (
+        math.isfinite(value)
+        and (above is None or value > above)
+        and (at_least is None or value >= at_least)
+        and (below is None or value < below)
+        and (at_most is None or value <= at_most)
+    )
+    if not inside:
+        raise ValueError(f"{name} must be {wanted or 'finite'}, got {value!r}")
+
+
+def interval(name: str, value: Any, *, at_least: float | None = None, at_most: float | None = None) -> None:
+    """Raise ValueError unless ``value`` is a pair [low, high] with low <= high inside the bounds."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair [low, high], got {value!r}")
+    for bound in value:
+        number(name, bound, at_least=at_least, at_most=at_most)
+    if value[0] > value[1]:
+        raise ValueError(f"{name} must be a pair [low, high] with low <= high, got {list(value)!r}")
+
+
+def flag(name: str, value: Any) -> None:
+    """Raise ValueError unless ``value`` is true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+
+
+def choice(name: str, value: Any, options: Sequence[str]) -> None:
+    """Raise ValueError unless ``value`` is one of ``options``."""
+    if value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")

@@ -1,0 +1,47 @@
+"""clean: list what could be deleted without losing a study, and delete it when asked to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src import app
+
+
+def clean(config: DictConfig) -> None:
+    """Trials that no study lists, and cached features, which probe makes again."""
+    from src import check, files
+    from src.screen import clean_table, make_console
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    check.flag("delete", settings["delete"])
+    runs, store = Path(settings["folders"]["runs"]), Path(settings["folders"]["store"])
+    listed = {trial["trial"] for path in runs.glob("*/study.json") for trial in files.read_json(path)["trials"]}
+    found = []
+    for trial in sorted(path for path in store.glob("*") if path.is_dir()):
+        if trial.name not in listed:
+            found.append((trial, "trial that no study lists", size(trial)))
+        elif (trial / "features").exists():
+            found.append((trial / "features", "cached features", size(trial / "features")))
+    console = make_console()
+    console.print(clean_table(found, size(runs)))
+    if not settings["delete"]:
+        console.print("nothing was deleted; delete=true deletes what is listed")
+        return
+    for path, _, _ in found:
+        trial = store / path.relative_to(store).parts[0]
+        with files.locked(trial / ".lock"):
+            shutil.rmtree(path)
+    console.print(f"deleted {len(found)} folders")
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+if __name__ == "__main__":
+    app.run(clean, "clean")

@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def train_loss(losses: Float[Tensor, "steps"]) -> float:
+    """Mean pretext loss over the last epoch's steps. Comparable only where everything that defines the loss is equal."""
+    return float(losses.double().mean())

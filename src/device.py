@@ -1,0 +1,21 @@
+"""What has to be set before torch computes, so that the same config gives the same bits on one machine."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from src import check
+
+
+def set_up(device: str, threads: int) -> None:
+    """Fix threads and deterministic algorithms. Raises ValueError on a device that isn't here."""
+    check.number("threads", threads, at_least=1, whole=True)
+    check.choice("device", device, ("cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be cpu where torch sees no GPU, got 'cuda'")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

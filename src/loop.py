@@ -1,0 +1,106 @@
+"""The training loop: views -> loss -> backward -> step, written out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.flop_counter import FlopCounterMode
+
+from src.augmentation.views import Augmentation
+from src.optim import schedule_factor
+from src.rng import generator, global_generator
+
+
+class Normalise:
+    """(x - mean) / std per channel, for images (n, c, h, w) in [0, 1]."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: str) -> None:
+        self.mean = torch.tensor(mean, device=device)[:, None, None]
+        self.scale = 1 / torch.tensor(std, device=device).clamp_min(1e-6)[:, None, None]
+
+    def __call__(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return x.sub_(self.mean).mul_(self.scale)
+
+
+class Step(NamedTuple):
+    """What one step leaves behind; tensors stay on the device until somebody reads them."""
+
+    number: int  # steps taken so far
+    loss: Float[Tensor, ""]
+    gradient_norm: Float[Tensor, ""]  # before clipping
+    learning_rate: float
+
+
+@lru_cache(maxsize=1)
+def epoch_order(epoch: int, count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=generator(seed, "order", epoch))
+
+
+def batch_indices(step: int, *, count: int, batch_size: int, seed: int) -> Tensor:
+    """The images of a step: each epoch is a fresh permutation, its incomplete last batch dropped."""
+    epoch, place = divmod(step, count // batch_size)
+    return epoch_order(epoch, count, seed)[place * batch_size : (place + 1) * batch_size]
+
+
+def train(
+    method: nn.Module,
+    optimizer: Optimizer,
+    images: UInt8[Tensor, "n c h w"] | np.ndarray,
+    augmentation: Augmentation,
+    normalise: Normalise,
+    *,
+    learning_rate: float,
+    schedule: dict[str, Any],
+    batch_size: int,
+    steps: int,
+    first_step: int,
+    clip: float,
+    seed: int,
+    device: str,
+    precision: str,
+) -> Iterator[Step]:
+    """Train in place from ``first_step`` to ``steps``, yielding after each step; the caller may stop at any.
+
+    Every draw derives from (seed, purpose, step), so what a resumed run does equals what an unbroken one does.
+    """
+    method.train()
+    for step in range(first_step, steps):
+        index = batch_indices(step, count=len(images), batch_size=batch_size, seed=seed)
+        batch = fetch(images, index, device)
+        views = normalise(augmentation(batch, generator(seed, "views", step), views=method.views))
+        rate = learning_rate * schedule_factor(step, steps=steps, **schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with global_generator(seed, "dropout", step), autocast(device, precision):
+            loss = method(views.contiguous(memory_format=torch.channels_last))
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(method.parameters(), clip)
+        optimizer.step()
+        yield Step(step + 1, loss.detach(), norm, rate)
+
+
+def fetch(images: Tensor | np.ndarray, index: Tensor, device: str) -> UInt8[Tensor, "n c h w"]:
+    """A batch from a resident tensor or a memory-mapped array."""
+    if isinstance(images, Tensor):
+        return images[index.to(images.device)]
+    return torch.from_numpy(images[index.numpy()]).to(device)
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def step_flops(method: nn.Module, shape: Sequence[int], batch_size: int) -> int:
+    """Counted floating-point operations of one forward and backward pass, nothing computed. Needs a meta module."""
+    views = torch.empty((method.views * batch_size, *shape), device="meta")  # type: ignore[operator]
+    with FlopCounterMode(display=False) as counter:
+        method(views).backward()
+    return int(counter.get_total_flops())

@@ -1,0 +1,147 @@
+"""What of a trial goes to MLflow: names, parameters, tags, metrics, files."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src import files
+from src.evaluation import SPACES, Evaluation
+from src.record import Entry, StudyRecord
+from src.tracking import Point, Tracking, flatten, git_tags
+from src.trial import Trial
+
+VERSIONS = ("torch", "torchvision", "numpy", "hydra-core", "optuna", "mlflow-skinny")
+ROW_METRICS = ("loss", "learning_rate", "gradient_norm", "flops")
+
+
+def run_name(number: int, trial: Trial) -> str:
+    return f"{number:03d} {trial.key[:8]} {trial.config['method']['name']} {trial.config['model']['name']}"
+
+
+def parameters(trial: Trial) -> dict[str, Any]:
+    """The trial's own settings, without what is a tag."""
+    tagged = ("data", "device", "threads", "torch", "source", "seed")
+    return flatten({key: value for key, value in trial.config.items() if key not in tagged})
+
+
+def tags(number: int, trial: Trial) -> dict[str, str]:
+    config = trial.config
+    return {
+        "number": str(number),
+        "data.checksum": config["data"]["pretrain"],
+        "seed": str(config["seed"]),
+        "device": config["device"],
+        "threads": str(config["threads"]),
+        "version.python": platform.python_version(),
+        **{f"version.{name}": version(name) for name in VERSIONS},
+        "source": config["source"],
+        **git_tags(),
+    }
+
+
+def points(rows: list[dict[str, float]], evaluation: Evaluation) -> list[Point]:
+    """The history's rows and every measured criterion, by images seen."""
+    batch = evaluation.trial.config["batch_size"]
+    found = [Point(f"train/{name}", row[name], int(row["images"])) for row in rows for name in ROW_METRICS]
+    for criterion in evaluation.criteria.values():
+        name = criterion["name"]
+        found += [Point(f"criterion/{name}", v, step * batch) for step, v in evaluation.column(name).items()]
+        if criterion["input"] == "views":
+            own = evaluation.column(name, "own")
+            found += [Point(f"criterion/{name}_own", v, step * batch) for step, v in own.items()]
+    return found
+
+
+def write_artifacts(folder: Path, rows: list[dict[str, float]], evaluation: Evaluation) -> None:
+    """Resolved config, history with criteria, spectrum, last weights and a figure."""
+    from src.figures import save, trial_figure
+
+    trial = evaluation.trial
+    (folder / "config.yaml").write_text(yaml.safe_dump(trial.config, sort_keys=False))
+    history = joined_history(rows, evaluation)
+    with (folder / "history.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in history for key in row)))
+        table.writeheader()
+        table.writerows(history)
+    files.write_json(folder / "spectrum.json", {space: evaluation.spectrum(space) for space in SPACES})
+    if trial.snapshot_steps():
+        shutil.copy(trial.snapshot_path(trial.snapshot_steps()[-1]), folder / "weights.safetensors")
+    names = [criterion["name"] for criterion in evaluation.criteria.values()]
+    figure = trial_figure(history, names, evaluation.spectrum("z"), trial.config["batch_size"], trial.key)
+    save(figure, folder / "trial.png")
+
+
+def joined_history(rows: list[dict[str, float]], evaluation: Evaluation) -> list[dict[str, float]]:
+    """The rows of a trial's history, with the criteria measured at their step."""
+    columns = {criterion["name"]: evaluation.column(criterion["name"]) for criterion in evaluation.criteria.values()}
+    return [
+        row | {name: column[int(row["step"])] for name, column in columns.items() if int(row["step"]) in column}
+        for row in rows
+    ]
+
+
+def mirror_trial(
+    tracking: Tracking, number: int, rows: list[dict[str, float]], evaluation: Evaluation, ended: dict[str, Any] | None
+) -> bool:
+    """Send what MLflow doesn't have yet; ``ended`` is the study's entry once the trial has ended."""
+    trial = evaluation.trial
+    labels: dict[str, str] = tags(number, trial)
+    if ended is None:
+        return tracking.trial(
+            trial.key, run_name(number, trial), params=parameters(trial), tags=labels, points=points(rows, evaluation)
+        )
+    return tracking.trial(
+        trial.key,
+        run_name(number, trial),
+        params=parameters(trial),
+        tags=labels | {"status": ended["status"], "reason": ended["reason"]},
+        points=points(rows, evaluation),
+        status="FAILED" if ended["status"] == "diverged" else "FINISHED",
+        artifacts=lambda folder: write_artifacts(folder, rows, evaluation),
+    )
+
+
+
+
+class StudyMirror:
+    """What the stages after train add to the study's runs."""
+
+    def __init__(self, study: StudyRecord) -> None:
+        self.tracking = Tracking(study.mlruns, study.name, study.identity)
+
+    def probed(self, entry: Entry, snapshots: dict[str, Any]) -> None:
+        """Add probe accuracies over training, and whatever of the trial MLflow missed."""
+        if entry.status == "stopped":
+            return
+        self._catch_up(entry)
+        batch = entry.trial.config["batch_size"]
+        scores = [
+            Point(f"probe/{name}_top1", score["top1"], int(step) * batch)
+            for step, scored in snapshots.items()
+            for name, score in scored.items()
+        ]
+        self.tracking.add(entry.trial.key, points=scores)
+
+    def selected(self, entries: list[Entry], picks: set[str], criterion: str) -> None:
+        """Tag the picked trials so, and take the tag from the others."""
+        for entry in entries:
+            if entry.status == "stopped":
+                continue
+            self._catch_up(entry)
+            chosen = entry.trial.key in picks
+            self.tracking.add(entry.trial.key, tags={"selected": criterion if chosen else "no"})
+
+    def attach(self, folder: Path) -> None:
+        """Copy a folder of results to the study's own run."""
+        self.tracking.attach(lambda target: shutil.copytree(folder, target, dirs_exist_ok=True) and None)
+
+    def _catch_up(self, entry: Entry) -> None:
+        ended = {"status": entry.status, "reason": entry.reason}
+        mirror_trial(self.tracking, entry.number, entry.trial.history(), entry.evaluation, ended)

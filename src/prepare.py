@@ -1,0 +1,38 @@
+"""prepare: pack a data set's images and labels, split by source image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from src import app
+from src.screen import make_console
+
+
+def prepare(config: DictConfig) -> None:
+    """Make data/<name>/images/ and data/<name>/labels/ from conf/data/<name>.yaml."""
+    from src.build import build
+    from src.data.pack import write_pack
+
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    data = plain["data"]
+    splits = build({**data["source"], "_partial_": True})()
+    folder = Path(plain["folders"]["data"]) / data["name"]
+    manifest = write_pack(folder, data["name"], splits, data)
+
+    table = Table(title=f"{data['name']}: packed in {folder}", title_justify="left")
+    for column in ("split", "images", "source images", "size"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, entry in manifest.splits.items():
+        count, *shape = entry["shape"]
+        table.add_row(split, f"{count:,}", f"{entry['groups']:,}", " x ".join(map(str, shape)))
+    console = make_console()
+    console.print(table)
+    console.print(f"next: python -m src.train -m data={data['name']}")
+
+
+if __name__ == "__main__":
+    app.run(prepare, "prepare")

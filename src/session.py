@@ -1,0 +1,127 @@
+"""Carries the proposals of one study through: from its log, from the store, or by training."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from src import app, files
+from src.data.pack import Manifest
+from src.evaluation import Evaluation
+from src.mirror import mirror_trial
+from src.screen import Screen, study_table
+from src.study import Study
+from src.tracking import Tracking
+from src.trial import Trial, run_trial
+
+
+class Session:
+    """One command's hold on one study."""
+
+    def __init__(
+        self, settings: dict[str, Any], study: Study, manifest: Manifest, criteria: list[dict[str, Any]], trials: int
+    ) -> None:
+        study.hold()
+        self.settings, self.study, self.manifest, self.criteria = settings, study, manifest, criteria
+        self.criterion = settings["criterion"]
+        identity = study.log_path.stem.removeprefix("log-")
+        self.tracking = Tracking(Path(settings["folders"]["mlruns"]), study.name, identity)
+        self.screen = Screen(study.name, trials, self.criterion["name"])
+        self.started = time.monotonic()
+        self.trials = trials
+        self.proposed: set[int] = set()
+        self.unfinished: list[dict[str, Any]] = []
+
+    def carry(self, number: int, overrides: list[str], trial: Trial) -> float:
+        """The value that the sampler is told for a proposal: finite, and the same whenever it is asked again."""
+        self.proposed.add(number)
+        evaluation = Evaluation(trial, self.manifest, self.settings["evaluation"], self.criteria)
+        entry = self.study.answer(number, overrides, trial.key)
+        trained = trial.record() is None
+        if trained:
+            self._train(number, overrides, evaluation)
+        rows = trial.history()
+        for row in rows:
+            if int(row["step"]) in trial.snapshot_steps():
+                evaluation.measure(int(row["step"]), row["loss"])
+        if entry is None:
+            entry = self._entry(number, overrides, evaluation)
+            self.study.append(entry)
+        self.screen.end(entry, trained, len(self.proposed))
+        mirror_trial(self.tracking, number, rows, evaluation, entry)
+        return float(entry["value"])
+
+    def _train(self, number: int, overrides: list[str], evaluation: Evaluation) -> None:
+        trial = evaluation.trial
+        rows = []
+        self.screen.begin(number, len(self.proposed) - 1, trial.steps * trial.config["batch_size"])
+        self.unfinished = [{"number": number, "overrides": overrides, "trial": trial.key, "status": "stopped"}]
+        progress = run_trial(
+            trial,
+            self.manifest,
+            device=self.settings["device"],
+            checkpoint_seconds=self.settings["checkpoint_seconds"],
+        )
+        with closing(progress):
+            for update in progress:
+                rows.append(update.row)
+                if update.snapshot:
+                    evaluation.measure(int(update.row["step"]), update.row["loss"])
+                    mirror_trial(self.tracking, number, rows, evaluation, None)
+                else:
+                    evaluation.watch(int(update.row["step"]), update.method)
+                values = list(evaluation.column(self.criterion["name"]).values())
+                self.screen.advance(update.row["images"], update.row["loss"], values[-1] if values else None)
+                self._check_time()
+        self.unfinished = []
+
+    def _check_time(self) -> None:
+        hours = self.settings["max_hours"]
+        if hours is not None and time.monotonic() - self.started > hours * 3600:
+            raise app.OutOfTime
+
+    def _entry(self, number: int, overrides: list[str], evaluation: Evaluation) -> dict[str, Any]:
+        record = evaluation.trial.record()
+        assert record is not None
+        status, collapse = record["status"], evaluation.last_collapse()
+        reason = "loss or gradient is no longer finite" if status == "diverged" else collapse.get("reason", "")
+        if status == "complete" and reason:
+            status = "collapsed"
+        values = list(evaluation.column(self.criterion["name"]).values())
+        last = values[-1] if values and status != "diverged" else None
+        sign = 1 if self.criterion["direction"] == "higher" else -1
+        told = last if last is not None and status == "complete" else self.criterion["worst"]
+        return {
+            "number": number,
+            "overrides": overrides,
+            "trial": evaluation.trial.key,
+            "status": status,
+            "reason": reason,
+            "criterion": last,
+            "value": sign * told,
+        }
+
+    def close(self) -> Path:
+        """Write study.json, print the summary and let the study go."""
+        self.screen.stop()
+        unfinished = [
+            entry | {"reason": "not trained to its end", "criterion": None, "value": None} for entry in self.unfinished
+        ]
+        path = self.study.write_summary(
+            unfinished,
+            data={"name": self.manifest.name, "folder": str(self.manifest.folder), "splits": self.manifest.splits},
+            criterion=self.criterion["name"],
+            criteria=self.criteria,
+            evaluation=self.settings["evaluation"],
+            folders={name: self.settings["folders"][name] for name in ("store", "mlruns")},
+        )
+        entries = list(self.study.entries.values())
+        self.tracking.finish(
+            params={"trials": len(entries), "criterion": self.criterion["name"]},
+            tags={"identity": files.fingerprint(self.study.identity)},
+        )
+        self.screen.console.print(study_table([*entries, *unfinished], self.criterion))
+        self.study.release()
+        return path

@@ -1,0 +1,158 @@
+"""What a study needs from Optuna and Hydra's sweeper: the default configuration first, and grids in a fixed order."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, ClassVar
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Transformer
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from src import check
+
+
+class DefaultFirst(BaseSampler):
+    """Trial 0 is the default configuration, so that every study knows what tuning gained; then another sampler."""
+
+    def __init__(self, *, sampler: BaseSampler, defaults: dict[str, Any]) -> None:
+        self.sampler, self.defaults = sampler, defaults
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.sampler.infer_relative_search_space(study, trial) if trial.number else {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self.sampler.sample_relative(study, trial, search_space) if trial.number else {}
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        if trial.number:
+            return self.sampler.sample_independent(study, trial, name, distribution)
+        default = self.defaults[name]
+        if isinstance(distribution, CategoricalDistribution):
+            return next(choice for choice in distribution.choices if _same(choice, default))
+        return default
+
+
+class GridInOrder(BaseSampler):
+    """Every combination of the choices, the last key fastest; Optuna's own grid draws its order afresh each run."""
+
+    def __init__(self, *, choices: dict[str, list[str]]) -> None:
+        self.names, self.points = list(choices), list(itertools.product(*choices.values()))
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        return self.points[trial.number - 1][self.names.index(name)]  # trial 0 is the default configuration
+
+
+class Sweep(Callback):
+    """Completes the sweeper's config before Optuna is asked: the default of every swept key, the size of a grid.
+
+    What it found out about the sweep stays readable for the trials, which run in this process.
+    """
+
+    space: ClassVar[dict[str, Override]] = {}
+    trials: ClassVar[int] = 0
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            Sweep.space = search_space(config)
+            complete(config, Sweep.space)
+            Sweep.trials = config.hydra.sweeper.n_trials
+        except ValueError as error:
+            raise SystemExit(f"error: {error}") from None  # Hydra swallows a callback's ordinary exceptions
+
+    @classmethod
+    def lines(cls) -> list[str]:
+        """The search space as it was written."""
+        return [str(override.input_line) for _, override in sorted(cls.space.items())]
+
+    @classmethod
+    def largest(cls, name: str) -> float:
+        """The largest number a swept key can take; 0 where it isn't swept or its choices aren't numbers."""
+        override = cls.space.get(name)
+        if override is None:
+            return 0
+        if override.is_interval_sweep():
+            return float(override.value().end)  # type: ignore[union-attr]
+        try:
+            return max(float(str(choice)) for choice in override.sweep_iterator(transformer=Transformer.encode))
+        except ValueError:
+            return 0
+
+
+def complete(config: DictConfig, space: dict[str, Override]) -> None:
+    """Raise ValueError where the default configuration lies outside the search space, or a grid isn't made of choices."""
+    check.number("hydra.sweeper.n_trials", config.hydra.sweeper.n_trials, at_least=1, whole=True)
+    if config.hydra.sweeper.n_jobs != 1:
+        raise ValueError(f"hydra.sweeper.n_jobs must be 1, got {config.hydra.sweeper.n_jobs}: use threads instead")
+    defaults = {name: default_of(config, name) for name in space}
+    for name, override in space.items():
+        _check_inside(name, override, defaults[name])
+    sampler = config.hydra.sweeper.sampler
+    with open_dict(config):
+        sampler.defaults = defaults
+        if "choices" in sampler.sampler:
+            choices = {name: _choices(name, override) for name, override in space.items()}
+            sampler.sampler.choices = choices
+            config.hydra.sweeper.n_trials = 1 + len(list(itertools.product(*choices.values())))
+
+
+def search_space(config: DictConfig) -> dict[str, Override]:
+    """The swept keys: hydra.sweeper.params, and on top the command line; a key set there to one value isn't swept."""
+    lines = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*lines, *config.hydra.overrides.task])
+    last = {override.get_key_element(): override for override in overrides}
+    return {name: override for name, override in last.items() if override.is_sweep_override()}
+
+
+def default_of(config: DictConfig, name: str) -> Any:
+    """What the composed config says where nothing is swept: a value, or a config group's chosen option."""
+    if name in config.hydra.runtime.choices:
+        return config.hydra.runtime.choices[name]
+    value = OmegaConf.select(config, name)
+    if value is None:
+        raise ValueError(f"the search space names {name}, which isn't in the configuration")
+    return value
+
+
+def _choices(name: str, override: Override) -> list[str]:
+    if not override.is_choice_sweep():
+        raise ValueError(f"a grid needs {name}=choice(...), got {override.input_line}")
+    return list(override.sweep_iterator(transformer=Transformer.encode))  # type: ignore[arg-type]
+
+
+def _check_inside(name: str, override: Override, default: Any) -> None:
+    value = override.value()
+    if override.is_interval_sweep() or override.is_range_sweep():
+        low, high = (value.start, value.end) if override.is_interval_sweep() else (value.start, value.stop)  # type: ignore[union-attr]
+        inside = isinstance(default, (int, float)) and low <= default <= high
+    else:
+        inside = any(_same(choice, default) for choice in override.sweep_iterator(transformer=Transformer.encode))
+    if not inside:
+        raise ValueError(
+            f"{name} is {default!r} by default, outside what is swept ({override.input_line}): trial 0 is always the "
+            "default configuration; widen the sweep or change the default"
+        )
+
+
+def _same(choice: Any, default: Any) -> bool:
+    try:
+        return float(choice) == float(default)
+    except (TypeError, ValueError):
+        return str(choice) == str(default)

@@ -1,0 +1,184 @@
+"""MLflow as a mirror of the study and the store: idempotent, and never in training's way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+T = TypeVar("T")
+BATCH = 1000  # MLflow's limit of metrics in one request
+REWRITTEN = ("dvc.lock", "report")  # what `dvc repro` itself rewrites
+
+
+class Point(NamedTuple):
+    """One value of one metric."""
+
+    name: str
+    value: float
+    step: int  # images seen
+
+
+class Tracking:
+    """The MLflow runs of one study: a parent, and a child for each trial.
+
+    Whatever is already in MLflow is read from MLflow and not sent again. A store that is down or locked is reported
+    once and asked again at the next call.
+    """
+
+    def __init__(self, folder: Path, study: str, identity: str) -> None:
+        self.folder, self.study, self.identity = folder, study, identity
+        self._client: MlflowClient | None = None
+        self._runs: dict[str, str] = {}  # trial, or "" for the parent -> run id
+        self._sent: dict[str, set[tuple[str, int]]] = {}  # run id -> metrics already there
+        self._warned = False
+
+    def trial(
+        self,
+        key: str,
+        name: str,
+        *,
+        params: dict[str, Any],
+        tags: dict[str, str],
+        points: Iterable[Point],
+        status: str | None = None,
+        artifacts: Callable[[Path], None] | None = None,
+    ) -> bool:
+        """Bring a trial's child run up to date; ``status`` and ``artifacts`` end it. False where MLflow can't be reached."""
+
+        def mirror() -> None:
+            run = self._run(key, name, parent=self._run("", self.study))
+            if status is not None and self._api().get_run(run).info.status in ("FINISHED", "FAILED"):
+                return
+            self._send(run, params, tags, points)
+            if artifacts is not None:
+                self._artifacts(run, artifacts)
+            if status is not None:
+                self._api().set_terminated(run, status)
+
+        return self._try(mirror)
+
+    def add(self, key: str, *, points: Iterable[Point] = (), tags: dict[str, str] | None = None) -> bool:
+        """Add metrics or tags to a trial that was mirrored before, or to the parent (key "")."""
+        return self._try(lambda: self._send(self._run(key, key or self.study), {}, tags or {}, points))
+
+    def finish(self, *, params: dict[str, Any], tags: dict[str, str]) -> bool:
+        """Bring the parent run up to date and end it."""
+
+        def mirror() -> None:
+            run = self._run("", self.study)
+            self._send(run, params, tags, [])
+            self._api().set_terminated(run, "FINISHED")
+
+        return self._try(mirror)
+
+    def attach(self, artifacts: Callable[[Path], None]) -> bool:
+        """Add files to the parent run."""
+        return self._try(lambda: self._artifacts(self._run("", self.study), artifacts))
+
+    def _try(self, mirror: Callable[[], None]) -> bool:
+        try:
+            mirror()
+            return True
+        except Exception as error:  # whatever MLflow does, the store holds the truth
+            if not self._warned:
+                reason = " ".join(str(error).split())[:160]
+                print(f"warning: MLflow can't be written ({reason}); training goes on and it is tried again", file=sys.stderr)
+            self._warned = True
+            return False
+
+    def _api(self) -> MlflowClient:
+        if self._client is None:
+            uri = os.environ.get("MLFLOW_TRACKING_URI")
+            if uri is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+            self._client = MlflowClient(uri)
+        return self._client
+
+    def _experiment(self) -> str:
+        experiment = self._api().get_experiment_by_name(self.study)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        local = "MLFLOW_TRACKING_URI" not in os.environ
+        artifacts = (self.folder / "artifacts" / self.study).resolve().as_uri() if local else None
+        return str(self._api().create_experiment(self.study, artifact_location=artifacts))
+
+    def _run(self, key: str, name: str, parent: str | None = None) -> str:
+        """The run of a trial (or of the study, key ""), found by its tags or created."""
+        if key not in self._runs:
+            experiment = self._experiment()
+            wanted = {"stepwise.study": self.identity, "stepwise.trial": key or "-"}
+            query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in wanted.items())
+            found = self._api().search_runs([experiment], query, max_results=1)
+            if found:
+                run = found[0].info.run_id
+                self._sent[run] = {
+                    (metric, point.step)
+                    for metric in found[0].data.metrics
+                    for point in self._api().get_metric_history(run, metric)
+                }
+            else:
+                tags = wanted | ({"mlflow.parentRunId": parent} if parent else {})
+                run = self._api().create_run(experiment, tags=tags, run_name=name).info.run_id
+                self._sent[run] = set()
+            self._runs[key] = run
+        return self._runs[key]
+
+    def _send(self, run: str, params: dict[str, Any], tags: dict[str, str], points: Iterable[Point]) -> None:
+        now = int(time.time() * 1000)
+        new = [point for point in points if (point.name, point.step) not in self._sent[run]]
+        metrics = [Metric(point.name, point.value, now, point.step) for point in new]
+        entries = [Param(name, str(value)) for name, value in params.items()]
+        labels = [RunTag(name, value) for name, value in tags.items()]
+        if metrics or entries or labels:
+            self._api().log_batch(run, metrics=metrics[:BATCH], params=entries, tags=labels)
+        for start in range(BATCH, len(metrics), BATCH):
+            self._api().log_batch(run, metrics=metrics[start : start + BATCH])
+        self._sent[run] |= {(point.name, point.step) for point in new}
+
+    def _artifacts(self, run: str, write: Callable[[Path], None]) -> None:
+        folder = Path(tempfile.mkdtemp())
+        try:
+            write(folder)
+            self._api().log_artifacts(run, str(folder))
+        finally:
+            shutil.rmtree(folder)
+
+
+def git_tags() -> dict[str, str]:
+    """The commit and whether the working tree differs from it, apart from what `dvc repro` rewrites; empty without git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", ".", *(f":!{name}" for name in REWRITTEN))
+        return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed)).lower()}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

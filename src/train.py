@@ -1,0 +1,123 @@
+"""train: one pretraining trial, or with -m a study of many, criteria measured along the way."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from src import app, check
+
+if TYPE_CHECKING:
+    from src.forecast import Forecast
+    from src.session import Session
+    from src.trial import Trial
+
+SESSIONS: list[Session] = []  # the one of this process, once its first trial has been checked
+FORECASTS: list[Forecast] = []
+
+
+def train(config: DictConfig) -> float:
+    """Carry one configuration through; the value is for the sampler."""
+    from src.data.pack import read_manifest
+    from src.device import set_up
+    from src.evaluation import load_criteria
+    from src.trial import identify
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    check.number("checkpoint_seconds", settings["checkpoint_seconds"], at_least=0)
+    check.flag("dry_run", settings["dry_run"])
+    if settings["max_hours"] is not None:
+        check.number("max_hours", settings["max_hours"], above=0)
+    set_up(settings["device"], settings["threads"])
+    manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
+    store = Path(settings["folders"]["store"])
+    trial = identify(settings, manifest, store, device=settings["device"], threads=settings["threads"])
+    number, overrides = _proposal()
+    if not (SESSIONS or FORECASTS):
+        _check_criterion(settings, trial, manifest)
+    if settings["dry_run"]:
+        from src.forecast import forecast
+
+        FORECASTS.append(forecast(number or 0, overrides, trial, manifest, settings["evaluation"], settings["device"]))
+        return 0.0
+    if not SESSIONS:
+        criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
+        SESSIONS.append(_open(settings, trial, manifest, criteria))
+    entries = SESSIONS[0].study.entries
+    if number is None:  # a trial by hand: asked for before, or the next of its study
+        number = next((n for n, entry in entries.items() if entry["trial"] == trial.key), len(entries))
+        overrides = entries[number]["overrides"] if number in entries else overrides
+    return SESSIONS[0].carry(number, overrides, trial)
+
+
+def _proposal() -> tuple[int | None, list[str]]:
+    """The proposal's number in its sweep and what it changes; by hand there is no number."""
+    hydra = HydraConfig.get()
+    task = list(hydra.overrides.task)
+    if hydra.mode == RunMode.RUN:
+        return None, task
+    from src.sweep import Sweep
+
+    return int(hydra.job.num), [override for override in task if override.partition("=")[0] in Sweep.space]
+
+
+def _check_criterion(settings: dict[str, Any], trial: Trial, manifest: Any) -> None:
+    """Raise ValueError where the criterion refuses the largest representation or projection of the search space."""
+    from src.evaluation import check_criterion, check_protocol
+    from src.trial import dimensions
+
+    check_protocol(settings["evaluation"], manifest)
+    largest = dimensions(trial, manifest.channels)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from src.sweep import Sweep
+
+        for key, space in (("model.features", "h"), ("method.projector.dimension", "z")):
+            largest[space] = max(largest[space], int(Sweep.largest(key)))
+    check_criterion(settings["criterion"], settings["evaluation"], largest)
+
+
+def _open(settings: dict[str, Any], trial: Trial, manifest: Any, criteria: list[dict[str, Any]]) -> Session:
+    from src.session import Session
+    from src.study import Study
+
+    hydra = HydraConfig.get()
+    identity: dict[str, Any] = {"criterion": settings["criterion"], "evaluation": settings["evaluation"]}
+    name, trials = settings["study"] or "hand", 1
+    if hydra.mode == RunMode.MULTIRUN:
+        from src.sweep import Sweep
+
+        sampler: Any = OmegaConf.to_container(hydra.sweeper.sampler.sampler)
+        name = settings["study"] or f"{settings['method']['name']}-{hydra.runtime.choices['sweep']}"
+        identity |= {"default": trial.key, "space": Sweep.lines(), "sampler": sampler, "n_jobs": hydra.sweeper.n_jobs}
+        trials = Sweep.trials
+    return Session(settings, Study(Path(settings["folders"]["runs"]) / name, identity), manifest, criteria, trials)
+
+
+def main() -> None:
+    resume = f"python -m src.train {shlex.join(sys.argv[1:])}"
+    try:
+        app.run(train, "train")
+    except app.OutOfTime:
+        print(f"the budget of hours is spent; the same command goes on: {resume}")
+    except SystemExit as end:
+        if SESSIONS and end.code == app.INTERRUPTED:
+            print(f"interrupted; finished trials are kept, the same command goes on: {resume}", file=sys.stderr)
+        raise
+    finally:
+        if SESSIONS:
+            path = SESSIONS[0].close()
+            print(f"written: {path}\nnext: python -m src.probe study={path.parent.name}")
+    if FORECASTS:
+        from src.forecast import print_forecasts
+
+        print_forecasts(FORECASTS)
+
+
+if __name__ == "__main__":
+    main()

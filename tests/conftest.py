@@ -1,0 +1,31 @@
+"""Every jaxtyping signature of the pure functions is checked by beartype while tests run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401  (before the hook, which names it)
+
+# constructors are left out: they refuse a wrong type themselves, and that is what tests look at
+PURE = ["src.criteria", "src.probes", "src.augmentation.affine", "src.augmentation.colour"]
+install_import_hook(PURE, "tests.typecheck.check")
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+from tests.project import Project, shared_cache
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty working folder in which stages run as a user types them."""
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A tiny study carried through all stages once; tests read it and don't write to it."""
+    return shared_cache(tmp_path_factory)

@@ -1,0 +1,132 @@
+"""A working folder in which the real commands run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = [
+    "data.source.copies={pretrain:2,probe:2,val:2,test:2}",
+    "data.source.sources={pretrain:160,probe:80,val:60,test:60}",
+]
+TINY_TRIAL = [
+    "schedule.images=1920",
+    "schedule.evaluations=2",
+    "schedule.rows=2",
+    "model.width=8",
+    "model.features=16",
+    "method.projector.width=32",
+    "method.projector.dimension=8",
+    "evaluation.images=64",
+    "evaluation.views=3",
+    "batch_size=32",
+    "threads=1",
+]
+TINY_SPACE = [
+    "optimizer.learning_rate=tag(log,interval(0.0005,0.02))",
+    "method.temperature=tag(log,interval(0.05,1.0))",
+    "optimizer.weight_decay=0.0001",
+    "augmentation.strength=1.0",
+    "batch_size=choice(32,64)",
+    "model.depth=choice(2,3,4)",
+    "model.width=choice(8,16)",
+    "method.projector.width=32",
+]
+
+
+class Project:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, stage: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_TRACKING")}
+        env |= {"PYTHONPATH": str(ROOT), "COLUMNS": "150", "PYTHONUNBUFFERED": "1"} | environment
+        return subprocess.Popen(
+            [sys.executable, "-m", f"src.{stage}", *arguments],
+            cwd=self.folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, stage: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(stage, *arguments, **environment)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def ok(self, stage: str, *arguments: str, **environment: str) -> str:
+        result = self.run(stage, *arguments, **environment)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def refused(self, stage: str, *arguments: str, **environment: str) -> str:
+        """The one line of a refusal."""
+        result = self.run(stage, *arguments, **environment)
+        assert result.returncode not in (0, -signal.SIGKILL), result.stdout + result.stderr
+        lines = result.stderr.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: "), result.stdout + result.stderr
+        return lines[0]
+
+    def prepare(self) -> None:
+        self.ok("prepare", *TINY)
+
+    def sweep(self, *arguments: str, trials: int = 3) -> list[str]:
+        return ["-m", "sweep=random", "study=tiny", *TINY_TRIAL[:-2], "threads=1", *TINY_SPACE,
+                f"hydra.sweeper.n_trials={trials}", *arguments]  # fmt: skip
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.folder / path).read_text())
+
+    def fingerprint(self) -> dict[str, bytes]:
+        """Everything that must come out identical: the study, its trials and selection, without timings and databases."""
+        patterns = ("study.json", "selection.json", "record.json", "history.json", "config.json", "*.safetensors")
+        names = [path for pattern in patterns for path in (self.folder / "runs").rglob(pattern)]
+        names += list((self.folder / "runs").glob("store/*/criteria/*.json"))
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in sorted(names) if "features" not in path.parts}
+
+    def kill_after(self, seconds: float, stage: str, *arguments: str) -> bool:
+        """Start a stage and kill it with all its children; False where it had ended before."""
+        process = self.start(stage, *arguments)
+        try:
+            process.communicate(timeout=seconds)
+            return False
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return True
+
+    def wait_for(self, pattern: str, process: subprocess.Popen[str], seconds: float = 60) -> Path:
+        """Wait until a file that matches appears."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and process.poll() is None:
+            found = next(iter(self.folder.glob(pattern)), None)
+            if found is not None:
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"{pattern} never appeared: {process.communicate()}")
+
+    def copy_of(self, other: Project) -> Project:
+        shutil.copytree(other.folder, self.folder, dirs_exist_ok=True)
+        return self
+
+
+def shared_cache(factory: pytest.TempPathFactory) -> Project:
+    project = Project(factory.mktemp("finished"))
+    project.prepare()
+    project.ok("train", *project.sweep())
+    project.ok("probe", "study=tiny", "probe.knn.k=5")
+    project.ok("selection", "study=tiny")
+    project.ok("report", "study=tiny", "resamples=100")
+    return project
