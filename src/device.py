@@ -17,5 +17,5 @@ def set_up(device: str, threads: int) -> None:
         raise ValueError("device must be cpu where torch sees no GPU, got 'cuda'")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) without its import of inductor
     torch.backends.cudnn.benchmark = False

@@ -36,8 +36,9 @@ def trial_figure(
     history: list[dict[str, float]], criteria: list[str], spectrum: dict[int, list[float]], batch_size: int, title: str
 ) -> Figure:
     """Loss, criteria over training, each over its own range, and the spectrum of z."""
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure = Figure(figsize=(11, 3.4))  # a fixed layout: an automatic one draws twice, and this is drawn for every trial
     loss_axes, criteria_axes, spectrum_axes = figure.subplots(1, 3)
+    figure.subplots_adjust(left=0.05, right=0.97, bottom=0.16, top=0.84, wspace=0.2)
     figure.suptitle(title)
     loss_axes.plot([row["images"] / 1000 for row in history], [row["loss"] for row in history], color=ORANGE)
     loss_axes.set(title="loss", xlabel=THOUSAND_IMAGES)

@@ -23,6 +23,14 @@ def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
 @contextmanager
 def global_generator(seed: int, purpose: str, step: int = 0) -> Iterator[None]:
     """Seed torch's global generator for code that knows no other (initialisation, dropout), then put it back."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derived_seed(seed, purpose, step))
+    if torch.cuda.is_initialized():
+        with torch.random.fork_rng():
+            torch.manual_seed(derived_seed(seed, purpose, step))
+            yield
+        return
+    state = torch.get_rng_state()  # fork_rng costs a training step of a small model half a per cent
+    torch.default_generator.manual_seed(derived_seed(seed, purpose, step))
+    try:
         yield
+    finally:
+        torch.set_rng_state(state)

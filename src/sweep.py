@@ -1,62 +1,19 @@
-"""What a study needs from Optuna and Hydra's sweeper: the default configuration first, and grids in a fixed order."""
+"""Completes Hydra's sweeper for a study: the default of every swept key, the size of a grid."""
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import shutil
+import tempfile
 from typing import Any, ClassVar
 
-import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Transformer
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
 
 from src import check
-
-
-class DefaultFirst(BaseSampler):
-    """Trial 0 is the default configuration, so that every study knows what tuning gained; then another sampler."""
-
-    def __init__(self, *, sampler: BaseSampler, defaults: dict[str, Any]) -> None:
-        self.sampler, self.defaults = sampler, defaults
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self.sampler.infer_relative_search_space(study, trial) if trial.number else {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self.sampler.sample_relative(study, trial, search_space) if trial.number else {}
-
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        if trial.number:
-            return self.sampler.sample_independent(study, trial, name, distribution)
-        default = self.defaults[name]
-        if isinstance(distribution, CategoricalDistribution):
-            return next(choice for choice in distribution.choices if _same(choice, default))
-        return default
-
-
-class GridInOrder(BaseSampler):
-    """Every combination of the choices, the last key fastest; Optuna's own grid draws its order afresh each run."""
-
-    def __init__(self, *, choices: dict[str, list[str]]) -> None:
-        self.names, self.points = list(choices), list(itertools.product(*choices.values()))
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        return self.points[trial.number - 1][self.names.index(name)]  # trial 0 is the default configuration
 
 
 class Sweep(Callback):
@@ -69,11 +26,14 @@ class Sweep(Callback):
     trials: ClassVar[int] = 0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             Sweep.space = search_space(config)
             complete(config, Sweep.space)
             Sweep.trials = config.hydra.sweeper.n_trials
+            config.hydra.sweep.dir = _throwaway_folder()
         except ValueError as error:
             raise SystemExit(f"error: {error}") from None  # Hydra swallows a callback's ordinary exceptions
 
@@ -94,6 +54,13 @@ class Sweep(Callback):
             return max(float(str(choice)) for choice in override.sweep_iterator(transformer=Transformer.encode))
         except ValueError:
             return 0
+
+
+def _throwaway_folder() -> str:
+    """Where the sweeper may write its own summary, which nobody reads: the study's log is the record."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def complete(config: DictConfig, space: dict[str, Override]) -> None:
@@ -143,7 +110,7 @@ def _check_inside(name: str, override: Override, default: Any) -> None:
         low, high = (value.start, value.end) if override.is_interval_sweep() else (value.start, value.stop)  # type: ignore[union-attr]
         inside = isinstance(default, (int, float)) and low <= default <= high
     else:
-        inside = any(_same(choice, default) for choice in override.sweep_iterator(transformer=Transformer.encode))
+        inside = any(same(choice, default) for choice in override.sweep_iterator(transformer=Transformer.encode))
     if not inside:
         raise ValueError(
             f"{name} is {default!r} by default, outside what is swept ({override.input_line}): trial 0 is always the "
@@ -151,7 +118,8 @@ def _check_inside(name: str, override: Override, default: Any) -> None:
         )
 
 
-def _same(choice: Any, default: Any) -> bool:
+def same(choice: Any, default: Any) -> bool:
+    """Whether a choice, which Optuna keeps as text, is the configured value."""
     try:
         return float(choice) == float(default)
     except (TypeError, ValueError):

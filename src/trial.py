@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -279,9 +280,13 @@ class _Checkpoint:
         path = folder / CHECKPOINT
         if not path.exists():
             return cls(step=0, rows=[], seconds=0.0)
-        state = torch.load(path, map_location=device, weights_only=True)
-        method.load_state_dict(state["method"])
-        optimizer.load_state_dict(state["optimizer"])
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            method.load_state_dict(state["method"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"{path} can't be read ({reason}): delete {folder} and train the trial again") from None
         return cls(step=state["step"], rows=state["rows"], seconds=state["seconds"])
 
     def save(self, folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:

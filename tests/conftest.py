@@ -16,16 +16,26 @@ install_import_hook(PURE, "tests.typecheck.check")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
-from tests.project import Project, shared_cache
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """An empty working folder in which stages run as a user types them."""
-    return Project(tmp_path)
+from tests.project import Project, finished_study
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh MLflow store; making one takes seconds, so that each test gets a copy."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, database: Path) -> Project:
+    """An empty working folder in which stages run as a user types them."""
+    return Project(tmp_path / "project", database)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
     """A tiny study carried through all stages once; tests read it and don't write to it."""
-    return shared_cache(tmp_path_factory)
+    return finished_study(Project(tmp_path_factory.mktemp("finished"), database))

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
     "data.source.copies={pretrain:2,probe:2,val:2,test:2}",
@@ -37,16 +35,18 @@ TINY_SPACE = [
     "method.temperature=tag(log,interval(0.05,1.0))",
     "optimizer.weight_decay=0.0001",
     "augmentation.strength=1.0",
-    "batch_size=choice(32,64)",
+    "batch_size=choice(32,64,128)",
     "model.depth=choice(2,3,4)",
-    "model.width=choice(8,16)",
+    "model.width=choice(8,16,24)",
     "method.projector.width=32",
-]
+]  # holds the default configuration, which is trial 0
 
 
 class Project:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: Path) -> None:
         self.folder = folder
+        (folder / "mlruns").mkdir(parents=True, exist_ok=True)
+        shutil.copy(database, folder / "mlruns" / "mlflow.db")
 
     def start(self, stage: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_TRACKING")}
@@ -83,8 +83,10 @@ class Project:
         self.ok("prepare", *TINY)
 
     def sweep(self, *arguments: str, trials: int = 3) -> list[str]:
-        return ["-m", "sweep=random", "study=tiny", *TINY_TRIAL[:-2], "threads=1", *TINY_SPACE,
-                f"hydra.sweeper.n_trials={trials}", *arguments]  # fmt: skip
+        swept = {override.partition("=")[0] for override in TINY_SPACE}
+        fixed = [override for override in TINY_TRIAL if override.partition("=")[0] not in swept]
+        size = f"hydra.sweeper.n_trials={trials}"
+        return ["-m", "sweep=random", "study=tiny", *fixed, *TINY_SPACE, size, *arguments]
 
     def json(self, path: str) -> Any:
         return json.loads((self.folder / path).read_text())
@@ -118,12 +120,16 @@ class Project:
         raise AssertionError(f"{pattern} never appeared: {process.communicate()}")
 
     def copy_of(self, other: Project) -> Project:
+        """Fill this folder with another's content."""
         shutil.copytree(other.folder, self.folder, dirs_exist_ok=True)
         return self
 
+    def files(self) -> list[Path]:
+        """Everything below the folder but the MLflow store."""
+        return sorted(path for path in self.folder.rglob("*") if "mlruns" not in path.parts)
 
-def shared_cache(factory: pytest.TempPathFactory) -> Project:
-    project = Project(factory.mktemp("finished"))
+
+def finished_study(project: Project) -> Project:
     project.prepare()
     project.ok("train", *project.sweep())
     project.ok("probe", "study=tiny", "probe.knn.k=5")

@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from src.augmentation.affine import draw_affine, prefilter, resample
+from src.augmentation.affine import draw_affine, prefilter, resample, sampling_grid
 from src.augmentation.colour import apply_colour, draw_colour
 from src.augmentation.views import Augmentation
 from src.rng import generator
@@ -82,6 +82,12 @@ def test_rotation_is_torchvisions(angle: float) -> None:
     ours = resample(x, theta, padding="zeros")
     inside = (slice(None), slice(None), slice(4, 12), slice(4, 12))
     assert torch.allclose(ours[inside], expected[inside], atol=1e-3)
+
+
+def test_the_sampling_grid_is_torchs() -> None:
+    theta = torch.randn(5, 2, 3, generator=generator(0, "theta"))
+    expected = torch.nn.functional.affine_grid(theta, [5, 1, 9, 14], align_corners=False)
+    assert torch.allclose(sampling_grid(theta, 9, 14), expected, atol=1e-6)
 
 
 def test_translation_moves_by_whole_pixels() -> None:

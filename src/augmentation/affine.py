@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -54,12 +55,28 @@ def prefilter(images: Float[Tensor, "n c h w"], shrinking: Float[Tensor, "n"]) -
     weight = ((shrinking.square() - 1) / 4).clamp(0, 1)[:, None, None, None]
     if not bool((weight > 0).any()):
         return images
-    c = images.shape[1]
-    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=images.device) / 16
-    kernel = taps.expand(c, 1, 1, 5)
-    padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
-    blurred = F.conv2d(F.conv2d(padded, kernel, groups=c), kernel.transpose(2, 3), groups=c)
-    return torch.lerp(images, blurred, weight)
+    h, w = images.shape[2:]
+    blurred = _binomial(h, images.device) @ images @ _binomial(w, images.device).T
+    return torch.lerp(images, blurred, weight.to(images.device))
+
+
+@lru_cache(maxsize=4)
+def _binomial(size: int, device: torch.device) -> Float[Tensor, "size size"]:
+    """The blur (1, 4, 6, 4, 1) / 16 along one side as a banded matrix, borders replicated: faster than convolving."""
+    matrix = torch.zeros(size, size)
+    for offset, tap in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
+        row = torch.arange(size)
+        matrix.index_put_((row, (row + offset).clamp(0, size - 1)), torch.tensor(tap / 16), accumulate=True)
+    return matrix.to(device)
+
+
+def sampling_grid(theta: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
+    """torch's affine_grid (align_corners=False) by broadcasting, which is faster for many small images."""
+    x = (2 * torch.arange(width, device=theta.device) + 1) / width - 1
+    y = (2 * torch.arange(height, device=theta.device) + 1) / height - 1
+    column = theta[:, None, None, :, 0] * x[:, None]
+    row = theta[:, None, None, :, 2] + theta[:, None, None, :, 1] * y[:, None, None]
+    return column + row
 
 
 def resample(
@@ -67,7 +84,5 @@ def resample(
 ) -> Float[Tensor, "n c h w"]:
     """Apply one affine map per image with bilinear interpolation, prefiltered where the map shrinks the image."""
     shrinking = torch.linalg.det(theta[:, :, :2]).abs().sqrt()
-    theta = theta.to(images.device)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    smooth = prefilter(images, shrinking.to(images.device))
-    return F.grid_sample(smooth, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    grid = sampling_grid(theta.to(images.device), *images.shape[2:])
+    return F.grid_sample(prefilter(images, shrinking), grid, mode="bilinear", padding_mode=padding, align_corners=False)

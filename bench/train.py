@@ -1,0 +1,117 @@
+"""Training throughput as a ratio to the bare step on ready-made views, measured in alternation in one run.
+
+    python -m bench.train [hydra overrides of conf/train.yaml]
+
+The bare step is what no pipeline can beat: forward, backward, clip and optimizer on views that are already made, in the
+same precision and layout. The ratio is that of the medians, its spread the quartiles over the rounds.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from src.build import build
+from src.data.pack import Manifest, read_manifest
+from src.device import set_up
+from src.loop import Normalise, autocast, fetch, train
+from src.optim import make_optimizer
+from src.rng import generator
+from src.trial import Trial, build_method, identify, resident_images
+
+CONF = str(Path(__file__).resolve().parent.parent / "conf")
+ROUNDS, STEPS_PER_ROUND = 150, 2
+
+
+def ours(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
+    """Rounds of the real loop: slicing, views, normalising, scheduling, the step."""
+    config = trial.config
+    method = build_method(config, manifest.channels).to(device)
+    steps: Iterator[Any] = train(
+        method,
+        make_optimizer(method, build(config["optimizer"]["factory"]), config["optimizer"]["weight_decay"]),
+        resident_images(manifest, "pretrain", device),
+        build(config["augmentation"]),
+        Normalise(manifest.mean, manifest.std, device),
+        learning_rate=1e-3,
+        schedule={"warmup": 0.0, "decay": "constant"},
+        batch_size=config["batch_size"],
+        steps=10**9,
+        first_step=0,
+        clip=config["optimizer"]["clip"],
+        seed=config["seed"],
+        device=device,
+        precision=config["precision"],
+    )
+
+    def run() -> None:
+        for _ in range(STEPS_PER_ROUND):
+            next(steps)
+
+    return run
+
+
+def bare(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
+    """The same step on one batch of ready-made views."""
+    config = trial.config
+    method = build_method(config, manifest.channels).to(device).train()
+    optimizer = make_optimizer(method, build(config["optimizer"]["factory"]), config["optimizer"]["weight_decay"])
+    images = fetch(resident_images(manifest, "pretrain", device), torch.arange(config["batch_size"]), device)
+    views = build(config["augmentation"])(images, generator(0, "bench"), views=method.views)
+    views = Normalise(manifest.mean, manifest.std, device)(views).contiguous(memory_format=torch.channels_last)
+
+    def run() -> None:
+        for _ in range(STEPS_PER_ROUND):
+            with autocast(device, config["precision"]):
+                loss = method(views)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(method.parameters(), config["optimizer"]["clip"])
+            optimizer.step()
+
+    return run
+
+
+def seconds(run: Callable[[], None], device: str) -> float:
+    started = time.perf_counter()
+    run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def main(overrides: list[str]) -> None:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        settings: Any = OmegaConf.to_container(compose("train", overrides=overrides), resolve=True)
+    device, threads = settings["device"], settings["threads"]
+    set_up(device, threads)
+    manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
+    trial = identify(settings, manifest, Path("unused"), device=device, threads=threads)
+    runs = {"ours": ours(trial, manifest, device), "bare step": bare(trial, manifest, device)}
+    for run in runs.values():
+        seconds(run, device)  # warm up
+    times = {name: np.array([0.0] * ROUNDS) for name in runs}
+    for i in range(ROUNDS):
+        for name, run in runs.items():
+            times[name][i] = seconds(run, device)
+    size = trial.config["batch_size"] * STEPS_PER_ROUND
+    for name, values in times.items():
+        print(f"{name:>10}: {size / np.median(values):8,.0f} images/s")
+    ratios = times["bare step"] / times["ours"]
+    low, high = np.percentile(ratios, [25, 75])
+    ratio = float(np.median(times["bare step"]) / np.median(times["ours"]))
+    print(f"     ratio: {ratio:.3f} of the bare step ({low:.3f} to {high:.3f} over {ROUNDS} rounds)")
+    print(f"   machine: {threads} threads, {device}, torch {torch.__version__}, {trial.config['model']['name']}, "
+          f"{trial.config['method']['name']}, batch {trial.config['batch_size']}, {trial.config['precision']}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

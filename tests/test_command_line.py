@@ -1,0 +1,180 @@
+"""The stages as a user types them: what they print, and the one line of every refusal."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.project import TINY_TRIAL, Project
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    project = Project(tmp_path_factory.mktemp("prepared"), database)
+    project.prepare()
+    return project
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train", "probe", "selection", "report", "clean"])
+def test_help_says_what_a_stage_does_and_how(stage: str, project: Project) -> None:
+    out = project.ok(stage, "--help")
+    assert f"python -m src.{stage}" in out and "Every key and its default" in out
+    assert not project.files()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimizer.learning_rat=1"], "did you mean optimizer.learning_rate"),
+        (["temperature=1"], "did you mean method.temperature"),
+        (["methd=vicreg"], "did you mean method"),
+        (["method=simcrl"], "did you mean simclr or vicreg?); the options are"),
+        (["criterion=rankm"], "did you mean rankme"),
+        (["experiment=digit"], "did you mean digits"),
+        (["data=none"], "data=none doesn't exist"),
+        (["+seed=3"], "write seed=value without a +"),
+        (["optimizer.learning_rate="], "optimizer.learning_rate must be a number"),
+        (["threads=0"], "threads must be >= 1, got 0"),
+        (["device=tpu"], "device must be one of cpu, cuda, got 'tpu'"),
+        (["max_hours=-1"], "max_hours must be > 0, got -1"),
+        (["dry_run=maybe"], "dry_run must be true or false, got 'maybe'"),
+        (["evaluation.images=100000"], "evaluation.images must be >= 2 and <= 320, got 100000"),
+        (["evaluation.views=1"], "evaluation.views must be >= 2, got 1"),
+        (["evaluation.images=8", "criterion=lidar"], "lidar needs more images than features"),
+        (["criterion=alpha_req"], "alpha_req fits the ranks 11..15"),
+        (["-m", "sweep=random", "hydra.sweeper.n_trials=0"], "n_trials must be >= 1, got 0"),
+        (["-m", "sweep=random", "model.width=choice(64,128)"], "model.width is 24 by default, outside what is swept"),
+        (["-m", "sweep=grid", "seed=interval(0,4)"], "a grid needs seed=choice(...)"),
+        (["-m", "sweep=random", "method.projector.dimension=choice(64,512)"], "got 64 images x 3 views x 512 features"),
+    ],
+)
+def test_refusals_of_train(prepared: Project, arguments: list[str], message: str) -> None:
+    before = prepared.files()
+    base = [a for a in TINY_TRIAL if a.split("=")[0] not in {b.split("=")[0] for b in arguments}]
+    flags, values = [a for a in arguments if a == "-m"], [a for a in arguments if a != "-m"]
+    line = prepared.refused("train", *flags, *base, *values)
+    assert message in line
+    assert prepared.files() == before
+
+
+def test_refusals_name_the_stage_to_run_first(project: Project) -> None:
+    assert "run python -m src.prepare data=digits" in project.refused("train")
+    for stage in ("probe", "selection", "report"):
+        assert "run python -m src.train -m study=nothing first" in project.refused(stage, "study=nothing")
+    assert "run python -m src.report first" in project.refused("report", "show=true")
+    assert not project.files()
+
+
+def test_tampered_data_is_refused(project: Project) -> None:
+    project.prepare()
+    path = project.folder / "data/digits/images/pretrain.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    assert "pretrain.npy was altered" in project.refused("train", *TINY_TRIAL)
+
+
+def test_a_dry_run_says_what_a_sweep_costs_and_writes_nothing(prepared: Project) -> None:
+    before = prepared.files()
+    out = prepared.ok("train", *prepared.sweep("dry_run=true"))
+    assert "3 trials" in out and "TFLOP counted" in out and "minutes predicted" in out and "memory up to" in out
+    assert "nothing: the default configuration" not in out and out.count("to train") == 3
+    assert prepared.files() == before
+
+
+def test_one_trial_by_hand_makes_a_study_to_select_from(project: Project) -> None:
+    project.prepare()
+    for rate in ("0.002", "0.004", "0.002"):
+        out = project.ok("train", *TINY_TRIAL, f"optimizer.learning_rate={rate}")
+    assert "next: python -m src.probe study=hand" in out
+    trials = project.json("runs/hand/study.json")["trials"]
+    assert [trial["number"] for trial in trials] == [0, 1]
+    project.ok("selection", "study=hand")
+    assert len(project.json("runs/hand/selection.json")["ranking"]) == 2
+
+
+@pytest.mark.parametrize("sweep", ["tpe", "grid"])
+def test_sweeps_start_with_the_default_configuration_and_resume(project: Project, sweep: str) -> None:
+    project.prepare()
+    space = ["optimizer.learning_rate=choice(0.001,0.005)", "augmentation.strength=choice(0.5,1.0)"]
+    space += ["optimizer.weight_decay=0.0001", "method.temperature=0.2", "model.depth=4"]
+    arguments = ["-m", f"sweep={sweep}", "study=s", *TINY_TRIAL, *space]
+    if sweep == "tpe":
+        arguments.append("hydra.sweeper.n_trials=3")
+    project.ok("train", *arguments)
+    study = project.json("runs/s/study.json")
+    default = {o.partition("=")[0]: float(o.partition("=")[2]) for o in study["trials"][0]["overrides"]}
+    assert default["optimizer.learning_rate"] == 0.005 and default["augmentation.strength"] == 1.0
+    assert len(study["trials"]) == (3 if sweep == "tpe" else 5)
+    if sweep == "grid":
+        assert len({trial["trial"] for trial in study["trials"]}) == 4  # the default is one of the grid's points
+    before = project.fingerprint()
+    out = project.ok("train", *arguments)
+    assert out.count("(from the store)") == len(study["trials"])
+    assert project.fingerprint() == before
+
+
+def test_a_budget_of_hours_stops_a_sweep_and_keeps_the_best_so_far(project: Project) -> None:
+    project.prepare()
+    out = project.ok("train", *project.sweep("max_hours=0.000001"))
+    assert "the budget of hours is spent; the same command goes on: python -m src.train -m" in out
+    trials = project.json("runs/tiny/study.json")["trials"]
+    assert [trial["status"] for trial in trials] == ["stopped"]
+    assert "no trial to pick from (stopped: not trained to its end)" in project.refused("selection", "study=tiny")
+    project.ok("train", *project.sweep())
+    assert [t["status"] for t in project.json("runs/tiny/study.json")["trials"]] == ["complete"] * 3
+
+
+def test_interrupting_a_sweep_keeps_finished_trials_and_says_how_to_go_on(project: Project) -> None:
+    project.prepare()
+    process = project.start("train", *project.sweep(trials=50))
+    log = project.wait_for("runs/tiny/log-*.jsonl", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on: python -m src.train -m sweep=random" in err and "Traceback" not in err
+    assert log.read_text().count("\n") >= 1
+    assert (project.folder / "runs/tiny/study.json").exists()
+
+
+def test_a_second_process_on_the_same_study_is_refused(project: Project) -> None:
+    project.prepare()
+    process = project.start("train", *project.sweep(trials=50))
+    try:
+        project.wait_for("runs/tiny/log-*.jsonl", process)
+        assert "study tiny is being written by another process" in project.refused("train", *project.sweep())
+        trial = next(iter((project.folder / "runs/store").iterdir()))
+        assert trial.is_dir()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def test_a_second_process_on_the_same_trial_is_refused(project: Project) -> None:
+    project.prepare()
+    long = [*TINY_TRIAL, "schedule.images=400000"]
+    process = project.start("train", *long, "study=one")
+    try:
+        project.wait_for("runs/store/*/criteria/*.json", process)
+        assert "is being written by another process: wait" in project.refused("train", *long, "study=two")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def test_an_output_that_is_a_file_is_refused(project: Project) -> None:
+    project.prepare()
+    (project.folder / "blocked").write_text("")
+    line = project.refused("train", *TINY_TRIAL, "folders.store=blocked/store")
+    assert "blocked" in line
+
+
+def test_clean_lists_before_it_deletes(project: Project) -> None:
+    project.prepare()
+    project.ok("train", *TINY_TRIAL)
+    (project.folder / "runs/hand/study.json").unlink()
+    trial = next((project.folder / "runs/store").iterdir())
+    assert "trial that no study lists" in project.ok("clean")
+    assert trial.exists()
+    assert "deleted 1 folders" in project.ok("clean", "delete=true")
+    assert not trial.exists()

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src import files
+from src.data.pack import Manifest
+from src.device import set_up
+from src.loop import train
+from src.trial import Trial, dimensions, read_trial, run_trial, trial_flops
+from tests.composed import packed, trial_of
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    set_up("cpu", 1)
+    return packed(tmp_path_factory.mktemp("data"))
+
+
+def finish(trial: Trial, manifest: Manifest) -> dict[str, Any]:
+    for _ in run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0):
+        pass
+    record = trial.record()
+    assert record is not None
+    return record
+
+
+def test_a_trial_is_named_by_what_determines_its_weights(manifest: Manifest, tmp_path: Path) -> None:
+    name = trial_of(manifest, tmp_path).key
+    for change in (
+        "seed=1",
+        "optimizer.learning_rate=0.004",
+        "method.temperature=0.3",
+        "augmentation.strength=0.9",
+        "schedule.warmup=0.1",
+        "model.depth=3",
+        "batch_size=64",
+        "precision=bf16",
+        "method=vicreg",
+        "optimizer=sgd",
+    ):
+        assert trial_of(manifest, tmp_path, change).key != name, change
+    for same in (
+        "study=other",
+        "criterion=rankme",
+        "evaluation.views=5",
+        "checkpoint_seconds=1.0",
+        "folders.mlruns=x",
+        "max_hours=1",
+    ):
+        assert trial_of(manifest, tmp_path, same).key == name, same
+
+
+def test_a_trial_leaves_a_record_that_reads_back(manifest: Manifest, tmp_path: Path) -> None:
+    trial = trial_of(manifest, tmp_path)
+    assert trial.record() is None
+    record = finish(trial, manifest)
+    assert record["status"] == "complete" and record["steps"] == trial.steps == 60
+    assert record["flops"] == 60 * trial_flops(trial, manifest)
+    rows = trial.history()
+    assert [row["step"] for row in rows] == [15, 30, 45, 60]
+    assert [row["images"] for row in rows] == [480, 960, 1440, 1920]
+    assert trial.snapshot_steps() == [30, 60]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert not (trial.folder / "checkpoint.pt").exists()
+    again = read_trial(trial.folder)
+    assert again.config == trial.config and again.record() == record
+
+
+@pytest.mark.parametrize("method", ["simclr", "vicreg"])
+def test_a_resumed_trial_equals_an_unbroken_one_bit_for_bit(manifest: Manifest, tmp_path: Path, method: str) -> None:
+    overrides = (f"method={method}", "model.dropout=0.1", f"optimizer={'sgd' if method == 'vicreg' else 'adamw'}")
+    unbroken, broken = (trial_of(manifest, tmp_path / part, *overrides) for part in ("a", "b"))
+    finish(unbroken, manifest)
+    for rows in (1, 2):
+        progress = run_trial(broken, manifest, device="cpu", checkpoint_seconds=1e9)
+        for _ in range(rows):
+            next(progress)
+        progress.close()
+        assert (broken.folder / "checkpoint.pt").exists() and broken.record() is None
+    finish(broken, manifest)
+    for name in ("record.json", "history.json", "snapshots/0000030.safetensors", "snapshots/0000060.safetensors"):
+        assert (unbroken.folder / name).read_bytes() == (broken.folder / name).read_bytes(), name
+
+
+def test_a_finished_trial_is_not_trained_again(manifest: Manifest, tmp_path: Path) -> None:
+    trial = trial_of(manifest, tmp_path)
+    finish(trial, manifest)
+    assert list(run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0)) == []
+
+
+def test_an_altered_record_is_refused(manifest: Manifest, tmp_path: Path) -> None:
+    trial = trial_of(manifest, tmp_path)
+    finish(trial, manifest)
+    snapshot = trial.snapshot_path(60)
+    content = bytearray(snapshot.read_bytes())
+    content[-1] ^= 1
+    snapshot.write_bytes(content)
+    with pytest.raises(ValueError, match=r"0000060\.safetensors is missing or altered: delete"):
+        trial.record()
+    config = json.loads((trial.folder / "config.json").read_text())
+    config["method"]["_target_"] = "os.system"
+    (trial.folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="no longer hashes to"):
+        read_trial(trial.folder)
+
+
+def test_a_target_outside_the_project_is_never_instantiated(tmp_path: Path) -> None:
+    from src.build import build
+
+    marker = tmp_path / "executed"
+    for config in (
+        {"_target_": "os.system", "command": f"touch {marker}"},
+        {"_target_": "src.methods.simclr.SimCLR", "projector": {"_target_": "os.system", "command": f"touch {marker}"}},
+        {"_target_": "src.tracking.subprocess.run", "args": ["touch", str(marker)]},
+        {"_target_": ["os.system"]},
+    ):
+        with pytest.raises(ValueError, match="_target_ must start with one of"):
+            build(config)
+    assert not marker.exists()
+
+
+def test_a_checkpoint_with_code_in_it_is_not_executed(manifest: Manifest, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "executed",))
+
+    trial = trial_of(manifest, tmp_path)
+    trial.folder.mkdir(parents=True)
+    torch.save({"method": Trap()}, trial.folder / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt can't be read"):
+        next(run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_diverged_trial_is_a_state_not_an_error(manifest: Manifest, tmp_path: Path) -> None:
+    trial = trial_of(manifest, tmp_path, "optimizer=sgd", "optimizer.learning_rate=1e30", "optimizer.clip=1e30")
+    record = finish(trial, manifest)
+    assert record["status"] == "diverged"
+    assert record["steps"] < trial.steps
+
+
+def test_one_process_at_a_time(manifest: Manifest, tmp_path: Path) -> None:
+    trial = trial_of(manifest, tmp_path)
+    first = run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0)
+    next(first)
+    with pytest.raises(files.Busy):
+        next(run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0))
+    first.close()
+    finish(trial, manifest)
+
+
+def test_evaluating_in_between_does_not_change_the_weights(manifest: Manifest, tmp_path: Path) -> None:
+    quiet, watched = (trial_of(manifest, tmp_path / part) for part in ("a", "b"))
+    finish(quiet, manifest)
+    for progress in run_trial(watched, manifest, device="cpu", checkpoint_seconds=1e9):
+        torch.rand(7)
+        progress.method.eval()
+        progress.method.encoder(torch.randn(4, 1, 20, 20))  # type: ignore[operator]
+        progress.method.train()
+    assert quiet.record() == watched.record()
+
+
+def test_counted_flops_are_those_of_the_layers(manifest: Manifest, tmp_path: Path) -> None:
+    """A 3x3 convolution costs 2 x 9 x channels in x channels out per output pixel; backward twice that, but for the input."""
+    trial = trial_of(manifest, tmp_path, "model.depth=2", "model.norm=none", "method.projector.depth=1")
+    views = 2 * 32
+    first, second = 2 * 9 * 1 * 8 * 10 * 10, 2 * 9 * 8 * 16 * 10 * 10
+    projector = 2 * 16 * 8
+    similarity = 2 * views * views * 8
+    expected = views * (2 * first + 3 * second + 3 * projector) + 3 * similarity
+    assert trial_flops(trial, manifest) == expected
+
+
+def test_dimensions_are_those_of_the_embeddings(manifest: Manifest, tmp_path: Path) -> None:
+    assert dimensions(trial_of(manifest, tmp_path), 1) == {"h": 16, "z": 8}
+    assert dimensions(trial_of(manifest, tmp_path, "model.width=16", "model.depth=5"), 1) == {"h": 16, "z": 8}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.learning_rate=-1", r"optimizer\.learning_rate must be > 0, got -1"),
+        ("optimizer.learning_rate=abc", r"optimizer\.learning_rate must be a number > 0, got 'abc'"),
+        ("optimizer.weight_decay=-0.1", r"optimizer\.weight_decay must be >= 0"),
+        ("optimizer.clip=0", r"optimizer\.clip must be > 0"),
+        ("optimizer.scaling=cubic", "one of none, sqrt, linear, got 'cubic'"),
+        ("optimizer.factory.eps=-1", "Invalid epsilon value"),
+        ("optimizer.factory._target_=os.system", "_target_ must start with one of"),
+        ("method.temperature=0", r"method\.temperature must be > 0, got 0"),
+        ("method.projector.depth=0", r"projector\.depth must be >= 1"),
+        ("augmentation.rotate=9", r"augmentation\.rotate must be"),
+        ("model.depth=99", r"model\.depth must be >= 2 and <= 12"),
+        ("batch_size=1", "batch_size must be >= 2, got 1"),
+        ("batch_size=64.5", "batch_size must be a whole number"),
+        ("batch_size=1000", "batch_size must be at most the 320 pretrain images, got 1000"),
+        ("seed=-1", "seed must be >= 0"),
+        ("precision=fp8", "one of fp32, bf16, got 'fp8'"),
+        ("schedule.images=10", r"schedule\.images must be at least .* = 128, got 10"),
+        ("schedule.warmup=1", r"schedule\.warmup must be >= 0 and < 1"),
+        ("schedule.evaluations=0", r"schedule\.evaluations must be >= 1"),
+        ("schedule.decay=step", "one of cosine, constant, got 'step'"),
+    ],
+)
+def test_every_bad_value_is_refused_before_training(
+    manifest: Manifest, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        trial_of(manifest, tmp_path, override)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_loop_matches_its_equation_written_out(manifest: Manifest, tmp_path: Path) -> None:
+    """One step of `train` equals views, loss, backward, clip and step done by hand."""
+    from src.build import build
+    from src.loop import Normalise, batch_indices, fetch
+    from src.optim import make_optimizer
+    from src.rng import generator
+    from src.trial import build_method, resident_images
+
+    trial = trial_of(manifest, tmp_path)
+    images = resident_images(manifest, "pretrain", "cpu")
+    normalise = Normalise(manifest.mean, manifest.std, "cpu")
+    recipe = build(trial.config["augmentation"])
+    methods = [build_method(trial.config, 1) for _ in range(2)]
+    optimizers = [make_optimizer(method, torch.optim.SGD, 0.1) for method in methods]
+    common = {"batch_size": 32, "seed": 0}
+    next(
+        train(
+            methods[0],
+            optimizers[0],
+            images,
+            recipe,
+            normalise,
+            learning_rate=0.3,
+            schedule={"warmup": 0.0, "decay": "constant"},
+            steps=10,
+            first_step=4,
+            clip=0.5,
+            device="cpu",
+            precision="fp32",
+            **common,  # type: ignore[arg-type]
+        )
+    )
+    batch = fetch(images, batch_indices(4, count=320, **common), "cpu")
+    methods[1](normalise(recipe(batch, generator(0, "views", 4), views=2))).backward()
+    torch.nn.utils.clip_grad_norm_(methods[1].parameters(), 0.5)
+    for group in optimizers[1].param_groups:
+        group["lr"] = 0.3
+    optimizers[1].step()
+    for a, b in zip(methods[0].parameters(), methods[1].parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
