@@ -109,8 +109,9 @@ def main(overrides: list[str]) -> None:
     low, high = np.percentile(ratios, [25, 75])
     ratio = float(np.median(times["bare step"]) / np.median(times["ours"]))
     print(f"     ratio: {ratio:.3f} of the bare step ({low:.3f} to {high:.3f} over {ROUNDS} rounds)")
-    print(f"   machine: {threads} threads, {device}, torch {torch.__version__}, {trial.config['model']['name']}, "
-          f"{trial.config['method']['name']}, batch {trial.config['batch_size']}, {trial.config['precision']}")  # fmt: skip
+    what = [trial.config[group]["name"] for group in ("model", "method")]
+    what += [f"batch {trial.config['batch_size']}", trial.config["precision"]]
+    print(f"   machine: {threads} threads, {device}, torch {torch.__version__}; {', '.join(what)}")
 
 
 if __name__ == "__main__":

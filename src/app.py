@@ -61,14 +61,16 @@ def _mend(error: Exception, config_name: str) -> str:
     text = " ".join(" ".join(str(cause) for cause in causes if cause is not None).split())
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={option} doesn't exist{_nearest(option, error.options)}; the options are {', '.join(error.options)}"
+        options = list(error.options)
+        return f"{group}={option} doesn't exist{_nearest(option, options)}; the options are {', '.join(options)}"
     key = re.search(r"(?:Could not override|Could not append to config\. An item is already at) '([^']+)'", text)
     if key is None:
         return text
     name = key[1].split("@")[0]
     if "already at" in key[0]:
         return f"{name} is already in the configuration: write {name}=value without a +"
-    return f"{name} isn't a key or group of {config_name}{_nearest(name, _known_names(config_name))}; --help lists them all"
+    near = _nearest(name, _known_names(config_name))
+    return f"{name} isn't a key or group of {config_name}{near}; --help lists them all"
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -86,7 +88,9 @@ def _known_names(config_name: str) -> list[str]:
     def leaves(node: Any, prefix: str) -> list[str]:
         if not isinstance(node, dict):
             return [prefix]
-        return [leaf for key, value in node.items() for leaf in leaves(value, f"{prefix}.{key}" if prefix else str(key))]
+        return [
+            leaf for key, value in node.items() for leaf in leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        ]
 
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)

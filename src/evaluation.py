@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import yaml
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from src import check, files
 from src.augmentation.views import Augmentation
@@ -20,6 +20,9 @@ from src.data.pack import Manifest, open_images
 from src.loop import Normalise
 from src.rng import generator
 from src.trial import Trial
+
+if TYPE_CHECKING:
+    from src.methods.method import Method
 
 CHUNK = 256
 SPACES = ("h", "z")
@@ -61,7 +64,7 @@ def score(criterion: dict[str, Any], tensor: Tensor) -> float:
 
 @torch.no_grad()
 def embed(
-    method: nn.Module, images: UInt8[Tensor, "n c h w"], trial: Trial, manifest: Manifest, protocol: dict[str, Any]
+    method: Method, images: UInt8[Tensor, "n c h w"], trial: Trial, manifest: Manifest, protocol: dict[str, Any]
 ) -> dict[str, Embeddings]:
     """Representations h and projections z of the images and their views; the method must be in eval mode."""
     if method.training:
@@ -120,8 +123,8 @@ class Evaluation:
         have["spectrum"] = {space: spectrum(e.images) for space, e in spaces.items()}
         self._save()
 
-    def watch(self, step: int, method: nn.Module) -> None:
-        """Keep the spectrum of a method in training, between its snapshots: learning's steps are narrower than those."""
+    def watch(self, step: int, method: Method) -> None:
+        """Keep the spectrum of a method in training, between snapshots: learning's steps are narrower than those."""
         if str(step) in self.values:
             return
         method.eval()
@@ -129,8 +132,8 @@ class Evaluation:
         with torch.no_grad():
             device = next(method.parameters()).device
             x = normalise(self._subset.float().div_(255)).to(device).contiguous(memory_format=torch.channels_last)
-            h = method.encoder(x)  # type: ignore[operator]
-            spaces = {"h": h, "z": method.projector(h)}  # type: ignore[operator]
+            h = method.encoder(x)
+            spaces = {"h": h, "z": method.projector(h)}
         method.train()
         self.values[str(step)] = {"spectrum": {space: spectrum(e.cpu()) for space, e in spaces.items()}}
         self._save()
@@ -159,7 +162,7 @@ class Evaluation:
                 entry = {"value": score(criterion, e.reference), "own": score(criterion, e.own)}
         except ValueError as refusal:
             return {"refused": str(refusal)}
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             return {"refused": f"numerically singular: {error}"}
         finite = all(math.isfinite(value) for value in entry.values())
         return entry if finite else {"refused": "not finite on these embeddings"}

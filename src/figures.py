@@ -36,7 +36,9 @@ def trial_figure(
     history: list[dict[str, float]], criteria: list[str], spectrum: dict[int, list[float]], batch_size: int, title: str
 ) -> Figure:
     """Loss, criteria over training, each over its own range, and the spectrum of z."""
-    figure = Figure(figsize=(11, 3.4))  # a fixed layout: an automatic one draws twice, and this is drawn for every trial
+    figure = Figure(
+        figsize=(11, 3.4)
+    )  # a fixed layout: an automatic one draws twice, and this is drawn for every trial
     loss_axes, criteria_axes, spectrum_axes = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.05, right=0.97, bottom=0.16, top=0.84, wspace=0.2)
     figure.suptitle(title)
@@ -80,7 +82,7 @@ def _over_range(values: list[float]) -> list[float]:
 
 def criteria_figure(findings: dict[str, Any]) -> Figure:
     """Each criterion against accuracy on val, one small panel each; the pick, the default and their taus."""
-    rows = [row for row in findings["criteria"] if "tau" in row]
+    rows = [row for row in findings["criteria"] if "direction" in row and "regret" in row]
     trials = [trial for trial in findings["trials"] if trial["status"] == "complete"]
     columns = 3
     height = math.ceil(len(rows) / columns)
@@ -99,16 +101,15 @@ def _against_accuracy(axes: Axes, row: dict[str, Any], trials: list[dict[str, An
     shown = [trial for trial in trials if trial["criteria"].get(row["name"]) is not None]
     x = [trial["criteria"][row["name"]] for trial in shown]
     y = [trial["knn"] for trial in shown]
-    colours = [
-        ORANGE if trial["number"] == row["pick"] else BLUE if trial["number"] == 0 else GRAY for trial in shown
-    ]
+    colours = [ORANGE if trial["number"] == row["pick"] else BLUE if trial["number"] == 0 else GRAY for trial in shown]
     axes.axhline(findings["val"]["raw pixels"]["knn"], color=GRAY, lw=0.8, ls=":")
     axes.scatter(x, y, c=colours, s=[52 if colour != GRAY else 22 for colour in colours], zorder=3)
     if min(x) > 0 and max(x) / min(x) > 30:
         axes.set_xscale("log")
     arrow = "→ better" if row["direction"] == "higher" else "← better"
     axes.set_xlabel(f"{row['name']}  ({arrow})")
-    axes.set_title(f"tau {row['tau']:+.2f}   pick {100 * row['regret']:.1f} points below the best", fontsize=9)
+    tau = f"tau {row['tau']:+.2f}   " if "tau" in row else ""
+    axes.set_title(f"{tau}pick {100 * row['regret']:.1f} points below the best", fontsize=9)
 
 
 def loss_figure(findings: dict[str, Any]) -> Figure:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".partial"
+
 
 class Busy(Exception):
     """Another process holds the lock."""
@@ -20,17 +22,24 @@ class Busy(Exception):
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a power cut, sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
+    partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
+        partial.chmod(0o644)
+        partial.replace(path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what a killed process left half-written; call it under the folder's lock."""
+    for partial in folder.rglob(f".*{PARTIAL}"):
+        partial.unlink()
 
 
 def to_json(value: Any) -> bytes:

@@ -47,7 +47,9 @@ def find(
     rows.append(_row("random choice", None, float(knn_means.mean()), random_regret, random_regret))
     if default.status == "complete":
         index = pool.index(default.trial.key)
-        rows.append(_row("default configuration", default.number, float(knn_means[index]), regrets[index], random_regret))
+        rows.append(
+            _row("default configuration", default.number, float(knn_means[index]), regrets[index], random_regret)
+        )
     return {
         "study": study.name,
         "criterion": chosen["criterion"]["name"],
@@ -91,6 +93,7 @@ def _criterion_row(
     signed = np.array([sign * values[i] for i in known])  # type: ignore[operator]
     pick = known[int(signed.argmax())]
     tau, low, high = kendall(signed, pool.per_source[known], resamples=settings["resamples"], seed=settings["seed"])
+    correlation = {} if np.isnan(tau) else {"tau": tau, "tau_low": low, "tau_high": high}
     return _row(
         name,
         pool.entries[pick].number,
@@ -99,9 +102,7 @@ def _criterion_row(
         random_regret,
         direction=criterion["direction"],
         space=criterion["space"],
-        tau=tau,
-        tau_low=low,
-        tau_high=high,
+        **correlation,
         note=_caution(study, [pool.entries[i] for i in known], criterion),
     )
 

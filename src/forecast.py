@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import resource
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
-from torch import nn
 
+from src.build import build
 from src.data.pack import Manifest
 from src.loop import Normalise, train
 from src.optim import make_optimizer, scaled_learning_rate
 from src.screen import make_console, shorten
-from src.build import build
 from src.trial import Trial, build_method, resident_images, trial_flops
+
+if TYPE_CHECKING:
+    from src.methods.method import Method
 
 TIMED_STEPS = 3
 
@@ -37,21 +39,24 @@ def forecast(
 ) -> Forecast:
     """Count a trial's operations and time its first steps; nothing is written."""
     step = trial_flops(trial, manifest)
-    method = build_method(trial.config, manifest.channels).to(device)
+    method = build_method(trial.config, manifest.channels)
+    method.to(device)
     evaluations = trial.config["schedule"]["evaluations"]
     forwards = evaluations * protocol["images"] * (1 + 2 * protocol["views"])
-    per_forward = step / (3 * method.views * trial.config["batch_size"])  # type: ignore[operator]
+    per_forward = step / (3 * method.views * trial.config["batch_size"])
     training = step * trial.steps
     finished = (trial.folder / "record.json").exists()
     seconds = 0.0
     if not finished:
-        seconds = _seconds_per_step(method, trial, manifest, device) * trial.steps * (1 + forwards * per_forward / training)
+        seconds = (
+            _seconds_per_step(method, trial, manifest, device) * trial.steps * (1 + forwards * per_forward / training)
+        )
     weights = sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Forecast(number, overrides, trial.key, finished, training, seconds, weights * (evaluations + 1), memory)
 
 
-def _seconds_per_step(method: nn.Module, trial: Trial, manifest: Manifest, device: str) -> float:
+def _seconds_per_step(method: Method, trial: Trial, manifest: Manifest, device: str) -> float:
     config = trial.config
     optimizer = make_optimizer(method, build(config["optimizer"]["factory"]), config["optimizer"]["weight_decay"])
     steps = train(
@@ -99,7 +104,7 @@ def print_forecasts(forecasts: list[Forecast]) -> None:
     console.print(table)
     console.print(
         f"{len(forecasts)} trials, {sum(entry.flops for entry in forecasts) / 1e12:.1f} TFLOP counted, "
-        f"{sum(entry.seconds for entry in forecasts) / 60:.0f} minutes predicted from {TIMED_STEPS} timed steps of each, "
+        f"{sum(entry.seconds for entry in forecasts) / 60:.0f} minutes predicted from {TIMED_STEPS} timed steps each, "
         f"{sum(entry.disk for entry in forecasts) / 1e6:.0f} MB of weights, "
         f"memory up to {max(entry.memory for entry in forecasts) / 1e9:.1f} GB\n"
         "a guided sampler's later proposals depend on results: theirs are estimates",

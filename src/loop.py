@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from src.augmentation.views import Augmentation
 from src.optim import schedule_factor
 from src.rng import generator, global_generator
+
+if TYPE_CHECKING:
+    from src.methods.method import Method
 
 
 class Normalise:
@@ -50,7 +53,7 @@ def batch_indices(step: int, *, count: int, batch_size: int, seed: int) -> Tenso
 
 
 def train(
-    method: nn.Module,
+    method: Method,
     optimizer: Optimizer,
     images: UInt8[Tensor, "n c h w"] | np.ndarray,
     augmentation: Augmentation,
@@ -98,9 +101,9 @@ def autocast(device: str, precision: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def step_flops(method: nn.Module, shape: Sequence[int], batch_size: int) -> int:
+def step_flops(method: Method, shape: Sequence[int], batch_size: int) -> int:
     """Counted floating-point operations of one forward and backward pass, nothing computed. Needs a meta module."""
-    views = torch.empty((method.views * batch_size, *shape), device="meta")  # type: ignore[operator]
+    views = torch.empty((method.views * batch_size, *shape), device="meta")
     with FlopCounterMode(display=False) as counter:
         method(views).backward()
     return int(counter.get_total_flops())

@@ -108,8 +108,6 @@ def mirror_trial(
     )
 
 
-
-
 class StudyMirror:
     """What the stages after train add to the study's runs."""
 
@@ -140,7 +138,11 @@ class StudyMirror:
 
     def attach(self, folder: Path) -> None:
         """Copy a folder of results to the study's own run."""
-        self.tracking.attach(lambda target: shutil.copytree(folder, target, dirs_exist_ok=True) and None)
+
+        def copy(target: Path) -> None:
+            shutil.copytree(folder, target, dirs_exist_ok=True)
+
+        self.tracking.attach(copy)
 
     def _catch_up(self, entry: Entry) -> None:
         ended = {"status": entry.status, "reason": entry.reason}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 from src import check
+
+if TYPE_CHECKING:
+    from src.methods.method import Method
 
 REFERENCE_BATCH = 256
 SCALING = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
@@ -24,7 +27,7 @@ def scaled_learning_rate(learning_rate: float, batch_size: int, rule: str) -> fl
     return float(learning_rate * (batch_size / REFERENCE_BATCH) ** SCALING[rule])
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(module: nn.Module | Method, weight_decay: float) -> list[dict[str, Any]]:
     """Weights with decay; biases and norms, all of one dimension, without."""
     check.number("optimizer.weight_decay", weight_decay, at_least=0)
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -34,7 +37,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def make_optimizer(module: nn.Module, factory: Callable[..., Optimizer], weight_decay: float) -> Optimizer:
+def make_optimizer(module: nn.Module | Method, factory: Callable[..., Optimizer], weight_decay: float) -> Optimizer:
     """An optimizer over ``parameter_groups``; the factory's own hyperparameters are already bound."""
     return factory(parameter_groups(module, weight_decay))
 

@@ -48,9 +48,16 @@ def _shown(study: StudyRecord, metrics: dict[str, Any]) -> dict[str, Entry]:
     lowest = min(healthy, key=lambda t: t["criteria"]["train_loss"])["number"]
     best = max(healthy, key=lambda t: t["knn"])["number"]
     names: dict[int, list[str]] = {}
-    for number, name in ((metrics["picked"][0], "pick"), (0, "default"), (lowest, "lowest loss"), (best, "best on val")):
+    for number, name in (
+        (metrics["picked"][0], "pick"),
+        (0, "default"),
+        (lowest, "lowest loss"),
+        (best, "best on val"),
+    ):
         names.setdefault(number, []).append(name)
-    return {f"{number}: {', '.join(name)}": by_number[number] for number, name in names.items() if by_number[number].trained}
+    return {
+        f"{number}: {', '.join(name)}": by_number[number] for number, name in names.items() if by_number[number].trained
+    }
 
 
 def _sheet(study: StudyRecord, entry: Entry, seed: int) -> Figure:

@@ -33,7 +33,8 @@ def rank(study: StudyRecord, name: str) -> dict[str, Any]:
     for group in groups:
         check_comparable(group, criterion, study.manifest.channels)
     sign = -1 if criterion["direction"] == "higher" else 1
-    orders = [sorted(group, key=lambda e: (sign * e.criterion(name), e.number)) for group in groups]
+    values = {entry.trial.key: entry.criterion(name) or 0.0 for entry in ranked}
+    orders = [sorted(group, key=lambda e: (sign * values[e.trial.key], e.number)) for group in groups]
     return {
         "study": study.name,
         "criterion": criterion,
@@ -52,7 +53,7 @@ def check_comparable(entries: list[Entry], criterion: dict[str, Any], channels: 
         if len(sizes) > 1:
             raise ValueError(
                 f"{name} is bounded by the number of features and can't rank trials of different "
-                f"{criterion['space']} sizes {sorted(sizes)}: hold model.features and method.projector.dimension fixed, "
+                f"{criterion['space']} sizes {sorted(sizes)}: fix model.features and method.projector.dimension, "
                 "or choose another criterion"
             )
     if "loss" in within and len({loss_definition(entry) for entry in entries}) > 1:

@@ -88,7 +88,9 @@ def trials_csv(metrics: dict[str, Any]) -> str:
         for t in metrics["trials"]
     ]
     text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    table = csv.DictWriter(
+        text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
+    )
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()

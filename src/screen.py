@@ -147,9 +147,7 @@ def report_tables(metrics: dict[str, Any]) -> list[Table]:
         tau = [f"{row['tau']:+.2f}", f"{row['tau_low']:+.2f} .. {row['tau_high']:+.2f}"] if "tau" in row else ["", ""]
         pick = "" if row["pick"] is None else str(row["pick"])
         style = "bold" if row["name"] == metrics["criterion"] else None
-        criteria.add_row(
-            row["name"], pick, f"{row['knn']:.3f}", f"{100 * row['regret']:.1f}", ratio, *tau, style=style
-        )
+        criteria.add_row(row["name"], pick, f"{row['knn']:.3f}", f"{100 * row['regret']:.1f}", ratio, *tau, style=style)
     test = Table(title="sealed test split, accuracy with standard error", title_justify="left")
     for name in ("", "kNN top-1", "linear top-1", "pick minus this, kNN"):
         test.add_column(name, justify="right" if name else "left")

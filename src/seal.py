@@ -27,7 +27,9 @@ def open_seal(ledger: Path, study: StudyRecord, chosen: dict[str, Any], probes: 
         if entry["key"] == key:
             return {"openings": len(entries), "read_back": True, "scores": entry["scores"]}
     scores = _measure(study, chosen, probes)
-    _append(ledger, {"key": key, "study": study.name, "picks": [w["trial"] for w in chosen["winners"]], "scores": scores})
+    _append(
+        ledger, {"key": key, "study": study.name, "picks": [w["trial"] for w in chosen["winners"]], "scores": scores}
+    )
     return {"openings": len(entries) + 1, "read_back": False, "scores": scores}
 
 

@@ -20,7 +20,7 @@ def selection(config: DictConfig) -> None:
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
-    chosen = rank(study, settings["criterion"] or study.criterion)
+    chosen = rank(study, settings["criterion"]["name"] if "criterion" in settings else study.criterion)
     files.write_json(study.folder / "selection.json", chosen)
 
     console, tables = make_console(), selection_tables(chosen)
@@ -29,7 +29,9 @@ def selection(config: DictConfig) -> None:
     picks = {winner["trial"] for winner in chosen["winners"]}
     StudyMirror(study).selected(study.entries, picks, chosen["criterion"]["name"])
     for winner in chosen["winners"]:
-        console.print(f"picked: trial {winner['number']} ({winner['trial']}), method {winner['method']}", highlight=False)
+        console.print(
+            f"picked: trial {winner['number']} ({winner['trial']}), method {winner['method']}", highlight=False
+        )
     if len(chosen["winners"]) > 1:
         console.print(f"one winner for each method: {chosen['criterion']['name']} doesn't compare methods")
     console.print(

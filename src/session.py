@@ -33,6 +33,7 @@ class Session:
         self.trials = trials
         self.proposed: set[int] = set()
         self.unfinished: list[dict[str, Any]] = []
+        self.unmirrored: list[tuple[dict[str, Any], Evaluation]] = []
 
     def carry(self, number: int, overrides: list[str], trial: Trial) -> float:
         """The value that the sampler is told for a proposal: finite, and the same whenever it is asked again."""
@@ -50,8 +51,17 @@ class Session:
             entry = self._entry(number, overrides, evaluation)
             self.study.append(entry)
         self.screen.end(entry, trained, len(self.proposed))
-        mirror_trial(self.tracking, number, rows, evaluation, entry)
+        self.unmirrored.append((entry, evaluation))
+        self._mirror()
         return float(entry["value"])
+
+    def _mirror(self) -> None:
+        """Send ended trials to MLflow, also those that it missed before."""
+        while self.unmirrored:
+            entry, evaluation = self.unmirrored[0]
+            if not mirror_trial(self.tracking, entry["number"], evaluation.trial.history(), evaluation, entry):
+                return
+            self.unmirrored.pop(0)
 
     def _train(self, number: int, overrides: list[str], evaluation: Evaluation) -> None:
         trial = evaluation.trial
@@ -117,6 +127,8 @@ class Session:
             evaluation=self.settings["evaluation"],
             folders={name: self.settings["folders"][name] for name in ("store", "mlruns")},
         )
+        self.tracking.retry_now()
+        self._mirror()
         entries = list(self.study.entries.values())
         self.tracking.finish(
             params={"trials": len(entries), "criterion": self.criterion["name"]},

@@ -22,9 +22,8 @@ def by_group(correct: NDArray[np.bool_], group: NDArray[np.int64]) -> Floats:
     """Mean correctness of each source image, (..., samples) -> (..., sources)."""
     _, index = np.unique(group, return_inverse=True)
     counts = np.bincount(index)
-    totals = np.zeros((*correct.shape[:-1], len(counts)))
-    np.add.at(totals, (..., index), correct)
-    return totals / counts
+    member = (np.arange(len(counts))[:, None] == index) / counts[:, None]
+    return correct @ member.T
 
 
 def accuracy(per_source: Floats) -> Estimate:
@@ -33,7 +32,7 @@ def accuracy(per_source: Floats) -> Estimate:
 
 
 def cross_fitted_regret(per_source: Floats, picks: NDArray[np.int64], *, halvings: int, seed: int) -> Floats:
-    """Accuracy of the best trial minus that of each pick, the best chosen on one half of the sources, scored on the other.
+    """The best trial's accuracy minus each pick's, the best chosen on one half of the sources, scored on the other.
 
     ``per_source``: (trials, sources); ``picks``: trial indices (p,). Averaged over both directions of ``halvings``
     random halvings; signed: a pick may beat the oracle of the other half. Returns (p,).
@@ -42,10 +41,8 @@ def cross_fitted_regret(per_source: Floats, picks: NDArray[np.int64], *, halving
     sources = per_source.shape[1]
     total = np.zeros(len(picks))
     for _ in range(halvings):
-        order = rng.permutation(sources)
-        for chosen_on, scored_on in ((order[: sources // 2], order[sources // 2 :]),) * 1 + (
-            (order[sources // 2 :], order[: sources // 2]),
-        ):
+        halves = np.array_split(rng.permutation(sources), 2)
+        for chosen_on, scored_on in (halves, halves[::-1]):
             oracle = per_source[:, chosen_on].mean(1).argmax()
             scored = per_source[:, scored_on].mean(1)
             total += scored[oracle] - scored[picks]

@@ -56,7 +56,7 @@ class Study:
         entry = self.entries.get(number)
         if entry is not None and (entry["overrides"], entry["trial"]) != (overrides, trial):
             raise ValueError(
-                f"proposal {number} of study {self.name} is {' '.join(overrides)} but its log {self.log_path.name} says "
+                f"proposal {number} of study {self.name} is {' '.join(overrides)} but {self.log_path.name} says "
                 f"{' '.join(entry['overrides'])}: the sampler's version changed; choose study=<another name>"
             )
         return entry
@@ -93,7 +93,9 @@ def read_study(folder: Path) -> dict[str, Any]:
         if study["format"] != FORMAT:
             raise ValueError(f"format {study['format']}")
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a study of format {FORMAT} ({error}): run its python -m src.train -m again")
+        raise ValueError(
+            f"{path} is not a study of format {FORMAT} ({error}): run its python -m src.train -m again"
+        ) from None
     if not study["trials"]:
         raise ValueError(f"study {folder.name} has no trials: run python -m src.train -m study={folder.name} first")
     return study

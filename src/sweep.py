@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import logging
 import shutil
 import tempfile
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(logging.WARNING)
         try:
             Sweep.space = search_space(config)
             complete(config, Sweep.space)
@@ -49,7 +50,7 @@ class Sweep(Callback):
         if override is None:
             return 0
         if override.is_interval_sweep():
-            return float(override.value().end)  # type: ignore[union-attr]
+            return float(override.value().end)  # type: ignore[union-attr, arg-type]
         try:
             return max(float(str(choice)) for choice in override.sweep_iterator(transformer=Transformer.encode))
         except ValueError:
@@ -64,7 +65,7 @@ def _throwaway_folder() -> str:
 
 
 def complete(config: DictConfig, space: dict[str, Override]) -> None:
-    """Raise ValueError where the default configuration lies outside the search space, or a grid isn't made of choices."""
+    """Raise ValueError where the default configuration lies outside the space, or a grid isn't made of choices."""
     check.number("hydra.sweeper.n_trials", config.hydra.sweeper.n_trials, at_least=1, whole=True)
     if config.hydra.sweeper.n_jobs != 1:
         raise ValueError(f"hydra.sweeper.n_jobs must be 1, got {config.hydra.sweeper.n_jobs}: use threads instead")
@@ -108,7 +109,7 @@ def _check_inside(name: str, override: Override, default: Any) -> None:
     value = override.value()
     if override.is_interval_sweep() or override.is_range_sweep():
         low, high = (value.start, value.end) if override.is_interval_sweep() else (value.start, value.stop)  # type: ignore[union-attr]
-        inside = isinstance(default, (int, float)) and low <= default <= high
+        inside = isinstance(default, (int, float)) and low <= default <= high  # type: ignore[operator]
     else:
         inside = any(same(choice, default) for choice in override.sweep_iterator(transformer=Transformer.encode))
     if not inside:

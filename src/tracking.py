@@ -24,6 +24,7 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 T = TypeVar("T")
+PATIENCE = 10  # a store that is down is asked again after ten times what the asking took
 BATCH = 1000  # MLflow's limit of metrics in one request
 REWRITTEN = ("dvc.lock", "report")  # what `dvc repro` itself rewrites
 
@@ -49,6 +50,7 @@ class Tracking:
         self._runs: dict[str, str] = {}  # trial, or "" for the parent -> run id
         self._sent: dict[str, set[tuple[str, int]]] = {}  # run id -> metrics already there
         self._warned = False
+        self._quiet_until = 0.0
 
     def trial(
         self,
@@ -61,7 +63,7 @@ class Tracking:
         status: str | None = None,
         artifacts: Callable[[Path], None] | None = None,
     ) -> bool:
-        """Bring a trial's child run up to date; ``status`` and ``artifacts`` end it. False where MLflow can't be reached."""
+        """Bring a trial's child run up to date; ``status`` and ``artifacts`` end it. False where MLflow fails."""
 
         def mirror() -> None:
             run = self._run(key, name, parent=self._run("", self.study))
@@ -93,14 +95,26 @@ class Tracking:
         """Add files to the parent run."""
         return self._try(lambda: self._artifacts(self._run("", self.study), artifacts))
 
+    def retry_now(self) -> None:
+        """Ask MLflow at the next call even where it has just failed."""
+        self._quiet_until = 0.0
+
     def _try(self, mirror: Callable[[], None]) -> bool:
+        started = time.monotonic()
+        if started < self._quiet_until:
+            return False
         try:
             mirror()
             return True
         except Exception as error:  # whatever MLflow does, the store holds the truth
+            ended = time.monotonic()
+            self._quiet_until = ended + PATIENCE * (ended - started)
             if not self._warned:
                 reason = " ".join(str(error).split())[:160]
-                print(f"warning: MLflow can't be written ({reason}); training goes on and it is tried again", file=sys.stderr)
+                print(
+                    f"warning: MLflow can't be written ({reason}); training goes on and it is tried again",
+                    file=sys.stderr,
+                )
             self._warned = True
             return False
 
@@ -164,7 +178,7 @@ class Tracking:
 
 
 def git_tags() -> dict[str, str]:
-    """The commit and whether the working tree differs from it, apart from what `dvc repro` rewrites; empty without git."""
+    """The commit and whether the tree differs from it, apart from what `dvc repro` rewrites; empty without git."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()

@@ -6,10 +6,10 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from src import check, files
-from src.augmentation.views import Augmentation
 from src.build import build
 from src.data.pack import Manifest, open_images
 from src.loop import Normalise, Step, step_flops, train
 from src.optim import SCALING, make_optimizer, scaled_learning_rate
 from src.rng import global_generator
 from src.source import source_checksum
+
+if TYPE_CHECKING:
+    from src.methods.method import Method
 
 RECORD = "record.json"
 CHECKPOINT = "checkpoint.pt"
@@ -37,7 +39,7 @@ class Progress(NamedTuple):
 
     row: dict[str, float]
     snapshot: bool  # whether this row's weights were kept
-    method: nn.Module  # as it is now, in training
+    method: Method  # as it is now, in training
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,12 @@ class Trial:
     def snapshot_path(self, step: int) -> Path:
         return self.folder / "snapshots" / f"{step:07d}.safetensors"
 
-    def method(self, step: int, channels: int) -> nn.Module:
+    def method(self, step: int, channels: int) -> Method:
         """The method with the weights of a snapshot, in eval mode."""
         method = build_method(self.config, channels)
         method.load_state_dict(load_file(self.snapshot_path(step)))
-        return method.eval()
+        method.eval()
+        return method
 
 
 def identify(config: dict[str, Any], manifest: Manifest, store: Path, *, device: str, threads: int) -> Trial:
@@ -148,19 +151,20 @@ def _check(config: dict[str, Any], manifest: Manifest) -> None:
         make_optimizer(nn.Linear(1, 1), build(optimizer["factory"]), 0.0)
 
 
-def build_method(config: dict[str, Any], channels: int) -> nn.Module:
+def build_method(config: dict[str, Any], channels: int) -> Method:
     """The method of a trial's config around its encoder, initialised from the trial's seed."""
     with global_generator(config["seed"], "initialise"):
         encoder = build(config["model"], channels)
-        method: nn.Module = build(config["method"], encoder)
-    return method.to(memory_format=torch.channels_last)
+        method: Method = build(config["method"], encoder)
+    method.to(memory_format=torch.channels_last)
+    return method
 
 
 def dimensions(trial: Trial, channels: int) -> dict[str, int]:
     """The number of features of h and of z."""
     with torch.device("meta"):
         method = build_method(trial.config, channels)
-    return {"h": int(method.encoder.features), "z": int(method.projector.dimension)}  # type: ignore[union-attr, arg-type]
+    return {"h": int(method.encoder.features), "z": int(method.projector.dimension)}  # type: ignore[arg-type]
 
 
 def trial_flops(trial: Trial, manifest: Manifest) -> int:
@@ -170,21 +174,27 @@ def trial_flops(trial: Trial, manifest: Manifest) -> int:
     return step_flops(method, manifest.splits["pretrain"]["shape"][1:], trial.config["batch_size"])
 
 
-def run_trial(trial: Trial, manifest: Manifest, *, device: str, checkpoint_seconds: float) -> Iterator[Progress]:
+def run_trial(
+    trial: Trial, manifest: Manifest, *, device: str, checkpoint_seconds: float
+) -> Generator[Progress, None, None]:
     """Train a trial from where it stands to its end, yielding after each row of its history; then record it.
 
     Closing the iterator early leaves a checkpoint, never a record. Raises files.Busy where another process trains it.
     """
     with files.locked(trial.folder / ".lock"):
+        files.remove_partials(trial.folder)
         if trial.record() is None:
             files.write_json(trial.folder / "config.json", trial.config)
             yield from _train_and_record(trial, manifest, device, checkpoint_seconds)
 
 
-def _train_and_record(trial: Trial, manifest: Manifest, device: str, checkpoint_seconds: float) -> Iterator[Progress]:
+def _train_and_record(
+    trial: Trial, manifest: Manifest, device: str, checkpoint_seconds: float
+) -> Generator[Progress, None, None]:
     config = trial.config
     schedule = config["schedule"]
-    method = build_method(config, manifest.channels).to(device)
+    method = build_method(config, manifest.channels)
+    method.to(device)
     optimizer = make_optimizer(method, build(config["optimizer"]["factory"]), config["optimizer"]["weight_decay"])
     state = _Checkpoint.load(trial.folder, method, optimizer, device)
     rows = schedule["rows"] * schedule["evaluations"]
@@ -248,7 +258,7 @@ def _row(steps: list[Step], batch_size: int, flops: int) -> dict[str, float]:
     }
 
 
-def _write_snapshot(trial: Trial, step: int, method: nn.Module) -> None:
+def _write_snapshot(trial: Trial, step: int, method: Method) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in method.state_dict().items()}
     files.write_atomically(trial.snapshot_path(step), save(weights))
 
@@ -276,7 +286,7 @@ class _Checkpoint:
     seconds: float
 
     @classmethod
-    def load(cls, folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer, device: str) -> _Checkpoint:
+    def load(cls, folder: Path, method: Method, optimizer: torch.optim.Optimizer, device: str) -> _Checkpoint:
         path = folder / CHECKPOINT
         if not path.exists():
             return cls(step=0, rows=[], seconds=0.0)
@@ -289,7 +299,7 @@ class _Checkpoint:
             raise ValueError(f"{path} can't be read ({reason}): delete {folder} and train the trial again") from None
         return cls(step=state["step"], rows=state["rows"], seconds=state["seconds"])
 
-    def save(self, folder: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, folder: Path, method: Method, optimizer: torch.optim.Optimizer) -> None:
         content = io.BytesIO()
         state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), **vars(self)}
         torch.save(state, content)

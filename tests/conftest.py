@@ -16,7 +16,7 @@ install_import_hook(PURE, "tests.typecheck.check")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
-from tests.project import Project, finished_study
+from tests.project import Project, finished_study  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.zygote import Forked, Zygote
+
 ROOT = Path(__file__).resolve().parent.parent
-TINY = [
-    "data.source.copies={pretrain:2,probe:2,val:2,test:2}",
-    "data.source.sources={pretrain:160,probe:80,val:60,test:60}",
-]
+SIZES = {"pretrain": 160, "probe": 80, "val": 60, "test": 60}
+TINY = [f"data.source.sources.{split}={size}" for split, size in SIZES.items()]
+TINY += [f"data.source.copies.{split}=2" for split in SIZES]
 TINY_TRIAL = [
     "schedule.images=1920",
     "schedule.evaluations=2",
@@ -30,6 +31,7 @@ TINY_TRIAL = [
     "batch_size=32",
     "threads=1",
 ]
+REPORT = ["study=tiny", "resamples=100", "threads=1"]
 TINY_SPACE = [
     "optimizer.learning_rate=tag(log,interval(0.0005,0.02))",
     "method.temperature=tag(log,interval(0.05,1.0))",
@@ -42,29 +44,35 @@ TINY_SPACE = [
 ]  # holds the default configuration, which is trial 0
 
 
+zygote: Zygote | None = None  # one for each worker of the suite
+
+
+def clean_environment() -> dict[str, str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_TRACKING")}
+    return environment | {"PYTHONPATH": str(ROOT), "COLUMNS": "150"}
+
+
 class Project:
     def __init__(self, folder: Path, database: Path) -> None:
         self.folder = folder
         (folder / "mlruns").mkdir(parents=True, exist_ok=True)
         shutil.copy(database, folder / "mlruns" / "mlflow.db")
 
-    def start(self, stage: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_TRACKING")}
-        env |= {"PYTHONPATH": str(ROOT), "COLUMNS": "150", "PYTHONUNBUFFERED": "1"} | environment
-        return subprocess.Popen(
-            [sys.executable, "-m", f"src.{stage}", *arguments],
-            cwd=self.folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, stage: str, *arguments: str, **environment: str) -> Forked:
+        global zygote
+        zygote = zygote or Zygote()
+        return zygote.start(f"src.{stage}", list(arguments), self.folder, clean_environment() | environment)
+
+    def run_afresh(self, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """In a process of its own, nothing preloaded."""
+        command = [sys.executable, "-m", f"src.{stage}", *arguments]
+        return subprocess.run(command, cwd=self.folder, env=clean_environment(), capture_output=True, text=True)
 
     def run(self, stage: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         process = self.start(stage, *arguments, **environment)
-        out, err = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        out, err = process.communicate()
+        assert process.returncode is not None
+        return subprocess.CompletedProcess([stage, *arguments], process.returncode, out, err)
 
     def ok(self, stage: str, *arguments: str, **environment: str) -> str:
         result = self.run(stage, *arguments, **environment)
@@ -92,11 +100,15 @@ class Project:
         return json.loads((self.folder / path).read_text())
 
     def fingerprint(self) -> dict[str, bytes]:
-        """Everything that must come out identical: the study, its trials and selection, without timings and databases."""
+        """Everything that must come out identical: study, trials and selection, without timings and databases."""
         patterns = ("study.json", "selection.json", "record.json", "history.json", "config.json", "*.safetensors")
         names = [path for pattern in patterns for path in (self.folder / "runs").rglob(pattern)]
         names += list((self.folder / "runs").glob("store/*/criteria/*.json"))
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in sorted(names) if "features" not in path.parts}
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in sorted(names)
+            if "features" not in path.parts
+        }
 
     def kill_after(self, seconds: float, stage: str, *arguments: str) -> bool:
         """Start a stage and kill it with all its children; False where it had ended before."""
@@ -109,7 +121,7 @@ class Project:
             process.communicate()
             return True
 
-    def wait_for(self, pattern: str, process: subprocess.Popen[str], seconds: float = 60) -> Path:
+    def wait_for(self, pattern: str, process: Forked, seconds: float = 60) -> Path:
         """Wait until a file that matches appears."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and process.poll() is None:
@@ -132,7 +144,7 @@ class Project:
 def finished_study(project: Project) -> Project:
     project.prepare()
     project.ok("train", *project.sweep())
-    project.ok("probe", "study=tiny", "probe.knn.k=5")
+    project.ok("probe", "study=tiny", "probe.knn.k=5", "threads=1")
     project.ok("selection", "study=tiny")
-    project.ok("report", "study=tiny", "resamples=100")
+    project.ok("report", *REPORT)
     return project

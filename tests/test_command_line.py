@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import TINY_TRIAL, Project
+from tests.project import TINY, TINY_TRIAL, Project
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +15,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Projec
     project = Project(tmp_path_factory.mktemp("prepared"), database)
     project.prepare()
     return project
+
+
+def test_stages_in_processes_of_their_own(project: Project) -> None:
+    for stage, arguments in (("prepare", TINY), ("train", project.sweep(trials=2)), ("selection", ["study=tiny"])):
+        result = project.run_afresh(stage, *arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "Warning" not in result.stderr
+    result = project.run_afresh("train", "optimizer.learning_rate=-1")
+    assert result.returncode == 1 and result.stderr == "error: optimizer.learning_rate must be > 0, got -1\n"
 
 
 @pytest.mark.parametrize("stage", ["prepare", "train", "probe", "selection", "report", "clean"])

@@ -53,7 +53,7 @@ class TestContract:
         loss.backward()
         for name, parameter in method.named_parameters():
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-        assert sum(float(p.grad.abs().sum()) for p in method.encoder.parameters()) > 0  # type: ignore[union-attr]
+        assert any(p.grad is not None and bool(p.grad.any()) for p in method.encoder.parameters())  # type: ignore[union-attr]
 
     def test_exchanging_the_views_changes_nothing(self, path: Path) -> None:
         method, x = method_of(path).eval(), two_views()
@@ -92,7 +92,7 @@ class TestContract:
                 for bad in (-1, float("nan"), "0.1", None, True):
                     with pytest.raises(ValueError, match=f"method.{key} must be"):
                         build(config | {key: bad}, encoder)
-        with pytest.raises(ValueError, match="projector.width must be a whole number >= 1, got 0.5"):
+        with pytest.raises(ValueError, match=r"projector\.width must be a whole number >= 1, got 0\.5"):
             build(config | {"projector": config["projector"] | {"width": 0.5}}, encoder)
         with pytest.raises(ValueError, match="unexpected keyword argument"):
             build(config | {"temprature": 1}, encoder)

@@ -160,13 +160,13 @@ def test_evaluating_in_between_does_not_change_the_weights(manifest: Manifest, t
     for progress in run_trial(watched, manifest, device="cpu", checkpoint_seconds=1e9):
         torch.rand(7)
         progress.method.eval()
-        progress.method.encoder(torch.randn(4, 1, 20, 20))  # type: ignore[operator]
+        progress.method.encoder(torch.randn(4, 1, 20, 20))
         progress.method.train()
     assert quiet.record() == watched.record()
 
 
 def test_counted_flops_are_those_of_the_layers(manifest: Manifest, tmp_path: Path) -> None:
-    """A 3x3 convolution costs 2 x 9 x channels in x channels out per output pixel; backward twice that, but for the input."""
+    """A 3x3 convolution costs 2 x 9 x in x out per output pixel; backward twice that, but not for the input."""
     trial = trial_of(manifest, tmp_path, "model.depth=2", "model.norm=none", "method.projector.depth=1")
     views = 2 * 32
     first, second = 2 * 9 * 1 * 8 * 10 * 10, 2 * 9 * 8 * 16 * 10 * 10
@@ -243,7 +243,7 @@ def test_the_loop_matches_its_equation_written_out(manifest: Manifest, tmp_path:
             clip=0.5,
             device="cpu",
             precision="fp32",
-            **common,  # type: ignore[arg-type]
+            **common,
         )
     )
     batch = fetch(images, batch_indices(4, count=320, **common), "cpu")

@@ -18,7 +18,7 @@ def draw_colour(
     grayscale: float,
     generator: Generator,
 ) -> tuple[Float[Tensor, "n c c"], Float[Tensor, "n c"]]:
-    """Draw brightness, contrast, saturation (factors in 1 -+ value) and grayscale (probability), composed in this order.
+    """Draw brightness, contrast, saturation (factors in 1 -+ value) and grayscale (probability), in this order.
 
     ``mean`` is each image's mean colour, on the CPU; contrast pivots on the mean luma, which is carried through the
     chain. Returns the matrix and offset of y = matrix x + offset.

@@ -20,7 +20,7 @@ def alpha(h: Float[Tensor, "n d"]) -> float:
     if last - FIRST_RANK + 1 < FEWEST_RANKS:
         raise ValueError(
             f"alpha_req fits the ranks {FIRST_RANK}..{last} of {n} samples x {d} features and needs at least "
-            f"{FEWEST_RANKS} of them: use at least {FIRST_RANK + FEWEST_RANKS} features and samples, or another criterion"
+            f"{FEWEST_RANKS} of them: use at least {FIRST_RANK + FEWEST_RANKS} features and samples, or another one"
         )
     centred = h.double() - h.double().mean(0)
     eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / (n - 1)).flip(0)[FIRST_RANK - 1 : last]

@@ -22,5 +22,5 @@ class ResNet18(ResNet):
         else:
             self.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.features = self.fc.in_features
+        self.features = 512 * BasicBlock.expansion
         self.fc = nn.Identity()

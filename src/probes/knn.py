@@ -16,9 +16,9 @@ def knn(
     k: int,
     temperature: float,
 ) -> Int[Tensor, "m"]:
-    """Predicted classes of ``queries``: the k nearest of ``bank`` by cosine vote with weight exp(similarity / temperature).
+    """Predicted classes of ``queries``: the k nearest of ``bank`` by cosine vote with exp(similarity / temperature).
 
-    Raises ValueError where the bank has fewer than k samples. Source: Wu et al., CVPR 2018 (arXiv 1805.01978), sec. 3.4.
+    Raises ValueError where the bank has fewer than k samples. Source: Wu et al., CVPR 2018 (arXiv 1805.01978), 3.4.
     """
     check.number("probe.knn.k", k, at_least=1, at_most=len(bank), whole=True)
     check.number("probe.knn.temperature", temperature, above=0)

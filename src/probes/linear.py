@@ -36,7 +36,12 @@ def linear(
 
 
 def best_strength(
-    x: Float[Tensor, "n d"], labels: Int[Tensor, "n"], groups: Int[Tensor, "n"], *, strengths: Sequence[float], seed: int
+    x: Float[Tensor, "n d"],
+    labels: Int[Tensor, "n"],
+    groups: Int[Tensor, "n"],
+    *,
+    strengths: Sequence[float],
+    seed: int,
 ) -> float:
     """The strength that scores best on held-out sources, the largest in a tie."""
     if not strengths:
@@ -77,7 +82,7 @@ def _fit(x: Tensor, labels: Tensor, strength: float, start: Tensor) -> Tensor:
         loss.backward()
         return loss
 
-    solver.step(closure)  # type: ignore[arg-type, no-untyped-call]
+    solver.step(closure)
     return weights.detach()
 
 

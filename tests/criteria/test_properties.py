@@ -1,4 +1,4 @@
-"""What each criterion declares: invariances, bounds, and agreement with a float64 reference written from the formula."""
+"""What each criterion declares: invariances, bounds, and agreement with a float64 reference of its formula."""
 
 from __future__ import annotations
 
@@ -124,6 +124,8 @@ def test_the_worst_value_is_worse_than_what_healthy_trials_reach(path: Path) -> 
     criterion = yaml.safe_load(path.read_text())
     tensor = {"images": embeddings(0), "views": views(0), "losses": torch.tensor([4.0])}[criterion["input"]]
     value = build(criterion["score"])(tensor)
-    assert value > criterion["worst"] if criterion["direction"] == "higher" else value < criterion["worst"] or (
-        path.stem == "uniformity" and value <= criterion["worst"]
+    assert (
+        value > criterion["worst"]
+        if criterion["direction"] == "higher"
+        else value < criterion["worst"] or (path.stem == "uniformity" and value <= criterion["worst"])
     )

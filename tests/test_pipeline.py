@@ -1,0 +1,171 @@
+"""The DVC pipeline as it is run: what it declares, what it reruns, and what survives a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from src.source import imported_modules
+from tests.pipeline import DVC, environment, git, make_pipeline, repro
+from tests.project import ROOT, Project
+
+STAGES = ("prepare", "train", "probe", "selection", "report")
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+def declared(stage: str, experiment: str) -> set[str]:
+    """The files a stage depends on, folders spread out."""
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    found: set[str] = set()
+    for dep in (dep.replace("${experiment}", experiment) for dep in deps):
+        path = ROOT / dep
+        inside = {str(p.relative_to(ROOT)) for p in path.rglob("*") if p.is_file()} if path.is_dir() else {dep}
+        found |= inside if dep.startswith(("conf", "src")) else set()
+    return found
+
+
+def composed(stage: str, experiment: str) -> DictConfig:
+    command = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["cmd"]
+    overrides = [word.replace("${experiment}", experiment) for word in command.split() if "=" in word]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose(stage, overrides=overrides, return_hydra_config=True)
+
+
+def conf_files(stage: str, experiment: str) -> set[str]:
+    """Every file below conf/ that composing the stage's command reads."""
+    choices = {group: option for group, option in composed(stage, experiment).hydra.runtime.choices.items() if option}
+    files = {f"conf/{stage}.yaml"}
+    waiting = [f"{group.partition('@')[0]}/{option}" for group, option in choices.items()]
+    while waiting:
+        name = f"conf/{waiting.pop()}.yaml"
+        if (ROOT / name).exists() and name not in files:
+            files.add(name)
+            parents = yaml.safe_load((ROOT / name).read_text()).get("defaults", [])
+            folder = str(Path(name).parent.relative_to("conf"))
+            waiting += [f"{folder}/{parent}" for parent in parents if isinstance(parent, str)]
+    return files
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_conf_file_that_is_read_is_declared(stage: str, experiment: str) -> None:
+    assert conf_files(stage, experiment) - declared(stage, experiment) == set()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_module_that_is_imported_is_declared_and_no_other(stage: str, experiment: str) -> None:
+    config = OmegaConf.to_container(composed("train", experiment), resolve=False)
+
+    def targets(node: Any) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        own = [node["_target_"].rpartition(".")[0]] if "_target_" in node else []
+        return own + [target for value in node.values() for target in targets(value)]
+
+    assert isinstance(config, dict)
+    built = {"prepare": ("data",), "train": tuple(config)}.get(stage, ("model", "method"))
+    names = [name for key in built for name in targets(config[key])]
+    if stage == "train":
+        names = [name for name in names if name != "src.data.digits"]
+        names += [f"src.criteria.{path.stem}" for path in (ROOT / "conf" / "criterion").glob("*.yaml")]
+    if stage == "report":
+        names += targets(config["augmentation"])
+    modules = imported_modules(f"src.{stage}", *names)
+    needed = {str(path.relative_to(ROOT)) for path in modules.values()}
+    files = {name for name in declared(stage, experiment) if name.startswith("src/")}
+    assert needed - files == set()
+    assert {name for name in files - needed if name.endswith(".py")} == set()
+
+
+def test_every_option_composes() -> None:
+    for group in ("data", "model", "method", "augmentation", "optimizer", "schedule", "criterion", "sweep"):
+        for path in (ROOT / "conf" / group).glob("*.yaml"):
+            with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+                assert compose("train", overrides=[f"{group}={path.stem}"]) is not None
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+    """The tiny pipeline, whose first repro was killed while it trained."""
+    project = make_pipeline(tmp_path_factory.mktemp("pipeline") / "p", database)
+    process = subprocess.Popen(
+        [DVC, "repro"], cwd=project.folder, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 120
+    while (
+        process.poll() is None
+        and time.monotonic() < end
+        and not list(project.folder.glob("runs/store/*/criteria/*.json"))
+    ):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (project.folder / "runs/tiny/study.json").exists()
+    result = repro(project)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return project
+
+
+def test_a_killed_repro_goes_on_to_the_same_study(pipeline: Project, finished: Project) -> None:
+    theirs, ours = finished.fingerprint(), pipeline.fingerprint()
+    trials = {name for name in ours if name.startswith("runs/store")}
+    assert trials and all(ours[name] == theirs[name] for name in trials)
+    keep = ("number", "trial", "status", "criterion", "value")
+    studies = [p.json("runs/tiny/study.json")["trials"] for p in (pipeline, finished)]
+    assert [{k: t[k] for k in keep} for t in studies[0]] == [{k: t[k] for k in keep} for t in studies[1]]
+
+
+def test_a_second_repro_does_nothing(pipeline: Project) -> None:
+    before = {path: path.stat().st_mtime_ns for path in pipeline.files() if path.is_file() and ".dvc" not in path.parts}
+    result = repro(pipeline)
+    assert result.stdout.count("didn't change, skipping") == len(STAGES)
+    assert "up to date" in result.stdout
+    after = {path: path.stat().st_mtime_ns for path in pipeline.files() if path.is_file() and ".dvc" not in path.parts}
+    assert after == before
+
+
+def test_only_what_changed_is_run_again(pipeline: Project) -> None:
+    path = pipeline.folder / "conf/probe/knn.yaml"
+    path.write_text(path.read_text().replace("k: 20", "k: 10"))
+    result = repro(pipeline)
+    assert result.returncode == 0, result.stdout + result.stderr
+    ran = [line.split("'")[1] for line in result.stdout.splitlines() if line.startswith("Running stage")]
+    assert ran == ["probe", "report"]
+
+
+def test_metrics_plots_and_dag_say_something(pipeline: Project) -> None:
+    def dvc(*arguments: str) -> str:
+        return subprocess.run(
+            [DVC, *arguments], cwd=pipeline.folder, env=environment(), check=True, capture_output=True, text=True
+        ).stdout
+
+    metrics = json.loads(dvc("metrics", "show", "--json"))[""]["data"]["report/metrics.json"]["data"]
+    assert metrics["pool"]["trials"] == 3 and metrics["criterion"] == "lidar"
+    assert all(stage in dvc("dag") for stage in STAGES)
+    dvc("plots", "show")
+    page = (pipeline.folder / "dvc_plots/index.html").read_text()
+    assert "lidar" in page and "knn" in page
+
+
+def test_the_tag_of_a_dirty_tree_ignores_what_repro_rewrites(pipeline: Project) -> None:
+    assert "dvc.lock" in git(pipeline.folder, "status", "--porcelain")
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{pipeline.folder}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.number = '0'")
+    assert len(runs) == 1
+    assert runs[0].data.tags["git.dirty"] == "false"
+    assert runs[0].data.tags["git.commit"] == git(pipeline.folder, "rev-parse", "HEAD").strip()
