@@ -25,6 +25,8 @@ class Split:
 
     def __init__(self, manifest: Manifest, name: str) -> None:
         labels = read_labels(manifest, name)
+        if "class" not in labels:
+            raise ValueError(f"{manifest.folder}/labels has no classes to probe with: selection needs none, probe does")
         self.name, self.manifest = name, manifest
         self.images = torch.from_numpy(np.array(open_images(manifest, name)))
         self.classes: Int[Tensor, "n"] = torch.from_numpy(labels["class"])

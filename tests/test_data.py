@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from src.build import build
 from src.data.pack import open_images, read_labels, read_manifest, write_pack
@@ -105,3 +106,68 @@ def test_a_group_in_two_splits_is_refused(tmp_path: Path) -> None:
 def test_bad_settings_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         digits(**change)
+
+
+def write_images(root: Path, *, classes: bool) -> None:
+    draw = np.random.default_rng(0)
+    for i in range(48):
+        folder = root / f"class {i % 3}" if classes else root
+        folder.mkdir(parents=True, exist_ok=True)
+        mode, shape = (("L", (30, 40)), ("RGB", (50, 20, 3)), ("RGBA", (9, 9, 4)), ("RGB", (64, 64, 3)))[i % 4]
+        suffix = (".png", ".jpg", ".PNG", ".webp")[i % 4]
+        Image.fromarray(draw.integers(0, 256, shape, dtype=np.uint8), mode=mode).save(folder / f"é {i}{suffix}")
+
+
+def folder_of(images: Path, **changes: Any) -> dict[str, Source]:
+    config = yaml.safe_load((ROOT / "conf" / "data" / "folder.yaml").read_text())["source"]
+    return dict(build({**config, "root": str(images), **changes, "_partial_": True})())
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_a_folder_of_mixed_images(tmp_path: Path, classes: bool) -> None:
+    write_images(tmp_path / "images", classes=classes)
+    splits = folder_of(tmp_path / "images", size=16)
+    assert {split: source.images.shape for split, source in splits.items()} == {
+        "pretrain": (29, 3, 16, 16),
+        "probe": (7, 3, 16, 16),
+        "val": (5, 3, 16, 16),
+        "test": (7, 3, 16, 16),
+    }
+    manifest = write_pack(tmp_path / "packed", "packed", splits, {})
+    assert ("class" in read_labels(manifest, "val")) == classes
+
+
+def test_an_image_is_cut_to_its_central_square(tmp_path: Path) -> None:
+    write_images(tmp_path, classes=False)
+    wide = np.zeros((10, 30), dtype=np.uint8)
+    wide[:, 10:20] = 200
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    source = folder_of(tmp_path, size=10, channels=1)
+    everything = np.concatenate([part.images for part in source.values()])
+    assert any((image == 200).all() for image in everything)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"root": None}, "must be a folder of images, got None"),
+        ({"channels": 2}, "must be 1 or 3, got 2"),
+        ({"size": 2}, r"data\.source\.size must be >= 8"),
+        ({"fractions": {"pretrain": 0.5, "probe": 0.1, "val": 0.1, "test": 0.1}}, "must add up to 1, got 0.8"),
+    ],
+)
+def test_bad_folder_settings_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        folder_of(tmp_path, **change)
+
+
+def test_broken_images_and_mixed_trees_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must hold at least 40 images"):
+        folder_of(tmp_path)
+    write_images(tmp_path, classes=True)
+    (tmp_path / "class 0" / "broken.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"broken\.png can't be read as an image"):
+        folder_of(tmp_path)
+    (tmp_path / "class 0" / "broken.png").rename(tmp_path / "loose.png")
+    with pytest.raises(ValueError, match="either directly or in one folder per class, got both"):
+        folder_of(tmp_path)

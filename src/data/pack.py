@@ -1,0 +1,139 @@
+"""A data set on disk: images/ (unlabelled, fixed-size uint8, memory-mapped) and labels/, each with a manifest."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from src import files
+from src.data.source import SPLITS, Source
+
+FORMAT = 1
+
+
+class Manifest(NamedTuple):
+    """What images/manifest.json says, for whoever reads the packed images."""
+
+    name: str
+    folder: Path
+    mean: tuple[float, ...]  # per channel, of the pretrain split, in [0, 1]
+    std: tuple[float, ...]
+    splits: dict[str, dict[str, Any]]  # split -> count, shape, checksum
+
+    @property
+    def channels(self) -> int:
+        return int(self.splits["pretrain"]["shape"][1])
+
+
+def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> Manifest:
+    """Pack the splits below ``folder``, both halves whole or not at all. Raises ValueError where groups cross splits."""
+    _check_groups(splits)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _write_images(partial / "images", name, splits, config)
+        _write_labels(partial / "labels", splits)
+        folder.mkdir(exist_ok=True)
+        for half in ("images", "labels"):
+            shutil.rmtree(folder / half, ignore_errors=True)
+            os.replace(partial / half, folder / half)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read_manifest(folder)
+
+
+def _check_groups(splits: dict[str, Source]) -> None:
+    seen: dict[int, str] = {}
+    for split, source in splits.items():
+        for group in np.unique(source.group).tolist():
+            if seen.setdefault(group, split) != split:
+                raise ValueError(f"group {group} is in two splits, {seen[group]} and {split}: each must be in one")
+
+
+def _write_images(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> None:
+    folder.mkdir()
+    entries = {}
+    for split, source in splits.items():
+        np.save(folder / f"{split}.npy", source.images, allow_pickle=False)
+        entries[split] = {
+            "count": len(source.images),
+            "groups": len(np.unique(source.group)),
+            "shape": list(source.images.shape),
+            "checksum": files.checksum(folder / f"{split}.npy"),
+        }
+    pretrain = splits["pretrain"].images
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "config": config,
+        "splits": entries,
+        "mean": (pretrain.mean((0, 2, 3)) / 255).tolist(),
+        "std": (pretrain.std((0, 2, 3)) / 255).tolist(),
+    }
+    files.write_json(folder / "manifest.json", manifest)
+
+
+def _write_labels(folder: Path, splits: dict[str, Source]) -> None:
+    folder.mkdir()
+    checksums = {}
+    for split in SPLITS[1:]:
+        source, text = splits[split], io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["group", *source.labels])
+        rows.writerows(zip(source.group.tolist(), *(column.tolist() for column in source.labels.values()), strict=True))
+        (folder / f"{split}.csv").write_text(text.getvalue())
+        checksums[split] = files.checksum(folder / f"{split}.csv")
+    files.write_json(folder / "manifest.json", {"format": FORMAT, "checksums": checksums})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read images/manifest.json. Raises ValueError where the data set isn't there or is of another format."""
+    path = folder / "images" / "manifest.json"
+    if not path.exists():
+        raise ValueError(f"no packed data in {folder}/images: run python -m src.prepare data={folder.name}")
+    try:
+        raw = files.read_json(path)
+        if raw["format"] != FORMAT:
+            raise ValueError(f"format {raw['format']}")
+        return Manifest(raw["name"], folder, tuple(raw["mean"]), tuple(raw["std"]), raw["splits"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a manifest of format {FORMAT} ({error}): run python -m src.prepare data={folder.name}"
+        ) from None
+
+
+def open_images(manifest: Manifest, split: str) -> np.ndarray:
+    """Memory-map a split's images, uint8 (n, channels, height, width). Raises ValueError on a missing or altered file."""
+    path = manifest.folder / "images" / f"{split}.npy"
+    _verify(path, manifest.splits[split]["checksum"])
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
+    """A split's label columns and its ``group``. Raises ValueError on a missing or altered file."""
+    folder = manifest.folder / "labels"
+    if not (folder / "manifest.json").exists():
+        raise ValueError(f"no labels in {folder}: run python -m src.prepare data={manifest.folder.name}")
+    _verify(folder / f"{split}.csv", files.read_json(folder / "manifest.json")["checksums"][split])
+    with (folder / f"{split}.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    whole = ("group", "class")
+    return {name: np.array(column, dtype=np.int64 if name in whole else np.float64) for name, column in columns.items()}
+
+
+def _verify(path: Path, expected: str) -> None:
+    if not path.exists():
+        raise ValueError(f"{path} is missing: run python -m src.prepare again")
+    actual = files.checksum(path)
+    if actual != expected:
+        raise ValueError(
+            f"{path} was altered (checksum {actual}, its manifest says {expected}): run python -m src.prepare again"
+        )
