@@ -50,7 +50,8 @@ def trial_figure(
             values = _over_range([row[name] for row in rows])
             criteria_axes.plot([row["images"] / 1000 for row in rows], values, label=name, lw=1)
     criteria_axes.set(title="criteria, each over its own range", xlabel=THOUSAND_IMAGES)
-    criteria_axes.legend(fontsize=6)
+    if criteria_axes.lines:
+        criteria_axes.legend(fontsize=6)
     heat_map(spectrum_axes, spectrum, batch_size)
     return figure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
@@ -31,7 +32,8 @@ def prepare(config: DictConfig) -> None:
         table.add_row(split, f"{count:,}", f"{entry['groups']:,}", " x ".join(map(str, shape)))
     console = make_console()
     console.print(table)
-    console.print(f"next: python -m src.train -m data={data['name']}")
+    chosen = [override for override in HydraConfig.get().overrides.task if not override.startswith("data.source.")]
+    console.print(f"next: python -m src.train -m {' '.join(chosen)}".rstrip(), highlight=False)
 
 
 if __name__ == "__main__":

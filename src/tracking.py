@@ -143,22 +143,27 @@ class Tracking:
             query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in wanted.items())
             found = self._api().search_runs([experiment], query, max_results=1)
             if found:
-                run = found[0].info.run_id
-                self._sent[run] = {
-                    (metric, point.step)
-                    for metric in found[0].data.metrics
-                    for point in self._api().get_metric_history(run, metric)
-                }
+                self._runs[key] = found[0].info.run_id
             else:
                 tags = wanted | ({"mlflow.parentRunId": parent} if parent else {})
-                run = self._api().create_run(experiment, tags=tags, run_name=name).info.run_id
-                self._sent[run] = set()
-            self._runs[key] = run
+                self._runs[key] = self._api().create_run(experiment, tags=tags, run_name=name).info.run_id
+                self._sent[self._runs[key]] = set()
         return self._runs[key]
+
+    def _already_sent(self, run: str) -> set[tuple[str, int]]:
+        if run not in self._sent:
+            self._sent[run] = {
+                (metric, point.step)
+                for metric in self._api().get_run(run).data.metrics
+                for point in self._api().get_metric_history(run, metric)
+            }
+        return self._sent[run]
 
     def _send(self, run: str, params: dict[str, Any], tags: dict[str, str], points: Iterable[Point]) -> None:
         now = int(time.time() * 1000)
-        new = [point for point in points if (point.name, point.step) not in self._sent[run]]
+        points = list(points)
+        sent = self._already_sent(run) if points else set()
+        new = [point for point in points if (point.name, point.step) not in sent]
         metrics = [Metric(point.name, point.value, now, point.step) for point in new]
         entries = [Param(name, str(value)) for name, value in params.items()]
         labels = [RunTag(name, value) for name, value in tags.items()]
@@ -166,7 +171,7 @@ class Tracking:
             self._api().log_batch(run, metrics=metrics[:BATCH], params=entries, tags=labels)
         for start in range(BATCH, len(metrics), BATCH):
             self._api().log_batch(run, metrics=metrics[start : start + BATCH])
-        self._sent[run] |= {(point.name, point.step) for point in new}
+        sent |= {(point.name, point.step) for point in new}
 
     def _artifacts(self, run: str, write: Callable[[Path], None]) -> None:
         folder = Path(tempfile.mkdtemp())

@@ -71,9 +71,18 @@ def test_a_trial_leaves_a_record_that_reads_back(manifest: Manifest, tmp_path: P
     assert again.config == trial.config and again.record() == record
 
 
-@pytest.mark.parametrize("method", ["simclr", "vicreg"])
-def test_a_resumed_trial_equals_an_unbroken_one_bit_for_bit(manifest: Manifest, tmp_path: Path, method: str) -> None:
-    overrides = (f"method={method}", "model.dropout=0.1", f"optimizer={'sgd' if method == 'vicreg' else 'adamw'}")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("method=simclr", "optimizer=adamw", "model.dropout=0.1"),
+        ("method=vicreg", "optimizer=sgd", "schedule=constant", "schedule.images=1920"),
+        ("precision=bf16", "model.norm=group", "model.activation=gelu"),
+    ],
+    ids=["simclr adamw dropout", "vicreg sgd constant", "bf16 group norm"],
+)
+def test_a_resumed_trial_equals_an_unbroken_one_bit_for_bit(
+    manifest: Manifest, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
     unbroken, broken = (trial_of(manifest, tmp_path / part, *overrides) for part in ("a", "b"))
     finish(unbroken, manifest)
     for rows in (1, 2):

@@ -38,7 +38,9 @@ def digits(
         check.number(f"data.source.sources.{split}", count, at_least=1, whole=True)
         check.number(f"data.source.copies.{split}", copies[split], at_least=1, whole=True)
     if sum(sources.values()) > len(images8):
-        raise ValueError(f"data.source.sources must add up to at most {len(images8)} digits, got {sum(sources.values())}")
+        raise ValueError(
+            f"data.source.sources must add up to at most {len(images8)} digits, got {sum(sources.values())}"
+        )
     rng = np.random.default_rng(seed)
     order = iter(np.split(rng.permutation(len(images8)), np.cumsum(list(sources.values()))))
     splits = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,7 +32,7 @@ class Manifest(NamedTuple):
 
 
 def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> Manifest:
-    """Pack the splits below ``folder``, both halves whole or not at all. Raises ValueError where groups cross splits."""
+    """Pack the splits below ``folder``, each half whole or not at all. Raises ValueError where groups cross splits."""
     _check_groups(splits)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -43,7 +42,7 @@ def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[
         folder.mkdir(exist_ok=True)
         for half in ("images", "labels"):
             shutil.rmtree(folder / half, ignore_errors=True)
-            os.replace(partial / half, folder / half)
+            (partial / half).replace(folder / half)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read_manifest(folder)
@@ -110,7 +109,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def open_images(manifest: Manifest, split: str) -> np.ndarray:
-    """Memory-map a split's images, uint8 (n, channels, height, width). Raises ValueError on a missing or altered file."""
+    """Memory-map a split's images, uint8 (n, channels, height, width). Raises ValueError if missing or altered."""
     path = manifest.folder / "images" / f"{split}.npy"
     _verify(path, manifest.splits[split]["checksum"])
     return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,0 +1,120 @@
+"""Embeddings and features are taken in eval mode, criteria from fixed images and one reference recipe."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src import files
+from src.criteria.rankme import rankme
+from src.data.pack import Manifest, read_manifest
+from src.device import set_up
+from src.evaluation import Evaluation, embed, load_criteria, spectrum
+from src.features import Split, encode, trial_features
+from src.loop import Normalise
+from src.trial import Trial, build_method, run_trial
+from tests.composed import packed, settings_of, trial_of
+from tests.project import ROOT
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    set_up("cpu", 1)
+    return packed(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def trial(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    trial = trial_of(manifest, tmp_path_factory.mktemp("store"))
+    for _ in run_trial(trial, manifest, device="cpu", checkpoint_seconds=1e9):
+        pass
+    return trial
+
+
+def evaluation_of(trial: Trial, manifest: Manifest, **changes: Any) -> Evaluation:
+    settings = settings_of()
+    criteria = load_criteria(ROOT / "conf" / "criterion", settings["criterion"])
+    return Evaluation(trial, manifest, settings["evaluation"] | changes, criteria)
+
+
+def test_training_mode_is_refused(trial: Trial, manifest: Manifest) -> None:
+    method = build_method(trial.config, 1)
+    method.train()
+    with pytest.raises(RuntimeError, match="eval mode"):
+        embed(method, torch.zeros(4, 1, 20, 20, dtype=torch.uint8), trial, manifest, settings_of()["evaluation"])
+    with pytest.raises(RuntimeError, match="eval mode"):
+        encode(method.encoder, Split(manifest, "val"))
+
+
+def test_views_are_grouped_by_image(trial: Trial, manifest: Manifest) -> None:
+    """Under a recipe of nothing every view of an image embeds as the image itself."""
+    protocol = settings_of("evaluation.reference.strength=0")["evaluation"]
+    evaluation = evaluation_of(trial, manifest)
+    method = trial.method(60, 1)
+    spaces = embed(method, evaluation._subset, trial, manifest, protocol)
+    for space, d in (("h", 16), ("z", 8)):
+        e = spaces[space]
+        assert e.images.shape == (64, d) and e.reference.shape == e.own.shape == (64, 3, d)
+        assert torch.allclose(e.reference, e.images[:, None].expand(-1, 3, -1), atol=1e-5)
+        assert not torch.allclose(e.own, e.images[:, None].expand(-1, 3, -1), atol=1e-2)
+
+
+def test_criteria_are_those_of_the_snapshots_embeddings(trial: Trial, manifest: Manifest) -> None:
+    evaluation = evaluation_of(trial, manifest)
+    evaluation.measure(60, 1.5)
+    method = trial.method(60, 1)
+    with torch.no_grad():
+        x = Normalise(manifest.mean, manifest.std, "cpu")(evaluation._subset.float() / 255)
+        z = method.projector(method.encoder(x))
+    assert evaluation.column("rankme")[60] == pytest.approx(rankme(z, eps=1e-7), rel=1e-4)
+    assert evaluation.column("train_loss")[60] == 1.5
+    assert evaluation.column("lidar")[60] != evaluation.column("lidar", "own")[60]
+    assert "alpha_req fits the ranks" in evaluation.refusal("alpha_req")
+
+
+def test_another_protocol_is_another_record(trial: Trial, manifest: Manifest) -> None:
+    paths = {evaluation_of(trial, manifest, **c).path for c in ({}, {"views": 4}, {"images": 32}, {"seed": 1})}
+    assert len(paths) == 4
+
+
+def test_watching_leaves_training_as_it_was(trial: Trial, manifest: Manifest) -> None:
+    method = build_method(trial.config, 1)
+    method.train()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    evaluation = evaluation_of(trial, manifest, seed=7)
+    evaluation.watch(1, method)
+    assert method.training
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    assert len(evaluation.spectrum("z")[1]) == 8
+
+
+def test_spectrum_is_that_of_the_centred_covariance() -> None:
+    e = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 7) + 3
+    expected = torch.linalg.eigvalsh(torch.cov(e.double().T)).flip(0)
+    assert spectrum(e) == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_features_of_the_last_snapshot_are_cached(trial: Trial, manifest: Manifest) -> None:
+    splits = [Split(manifest, "probe"), Split(manifest, "val")]
+    first = trial_features(trial, 60, splits)
+    assert len(list((trial.folder / "features").iterdir())) == 1
+    again = trial_features(trial, 60, splits)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    trial_features(trial, 30, splits)
+    assert len(list((trial.folder / "features").iterdir())) == 1
+
+
+def test_labels_without_a_class_are_refused_by_probes(manifest: Manifest, tmp_path: Path) -> None:
+    shutil.copytree(manifest.folder, tmp_path / "unlabelled")
+    labels = tmp_path / "unlabelled" / "labels"
+    for split in ("probe", "val", "test"):
+        rows = [line.split(",")[0] for line in (labels / f"{split}.csv").read_text().splitlines()]
+        (labels / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    checksums = {split: files.checksum(labels / f"{split}.csv") for split in ("probe", "val", "test")}
+    files.write_json(labels / "manifest.json", {"format": 1, "checksums": checksums})
+    with pytest.raises(ValueError, match="has no classes to probe with"):
+        Split(read_manifest(tmp_path / "unlabelled"), "val")

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.project import ROOT
+
+
+def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_broken_off_installation_leaves_no_finished_environment(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "constraints.txt").write_text("not a requirement !\n")
+    for _ in range(2):  # and the second attempt starts afresh instead of taking what is there
+        result = make(tmp_path, "test")
+        assert result.returncode != 0 and "not a requirement" in result.stderr
+        assert (tmp_path / ".venv").exists() and not (tmp_path / ".venv/.complete").exists()
+
+
+def test_without_a_fitting_python_it_says_so(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "bin").mkdir()
+    for name in ("make", "bash", "grep", "rm", "touch"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
+    (tmp_path / "bin" / "python3").write_text("#!/bin/bash\nexit 1\n")
+    (tmp_path / "bin" / "python3").chmod(0o755)
+    result = make(tmp_path, "test", PATH=str(tmp_path / "bin"))
+    assert result.returncode != 0
+    assert "error: Stepwise needs Python 3.11 or 3.12 on the PATH" in result.stderr
+
+
+def test_help_lists_every_target() -> None:
+    listed = make(ROOT, "help").stdout
+    targets = [line.split(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if "##" in line]
+    assert len(targets) >= 8
+    assert all(target in listed for target in targets if target.isidentifier())
