@@ -25,7 +25,8 @@ from omegaconf import OmegaConf
 from src.data.pack import read_manifest
 from src.device import set_up
 from src.evaluation import Evaluation, load_criteria
-from src.trial import Trial, identify, read_trial, run_trial, trial_flops
+from src.pretraining import run_trial
+from src.trial import Trial, identify, read_trial, trial_flops
 
 ROOT = Path(__file__).resolve().parent.parent
 FEW, MANY = 2, 12

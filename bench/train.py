@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from omegaconf import OmegaConf
 from src.build import build
 from src.data.pack import Manifest, read_manifest
 from src.device import set_up
-from src.loop import Normalise, autocast, fetch, train
-from src.optim import make_optimizer
+from src.loop import Normalise, autocast, fetch
+from src.pretraining import prepare, resident_images, training_steps
 from src.rng import generator
-from src.trial import Trial, build_method, identify, resident_images
+from src.trial import Trial, identify
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 ROUNDS, STEPS_PER_ROUND = 150, 2
@@ -33,24 +33,8 @@ ROUNDS, STEPS_PER_ROUND = 150, 2
 
 def ours(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
     """Rounds of the real loop: slicing, views, normalising, scheduling, the step."""
-    config = trial.config
-    method = build_method(config, manifest.channels).to(device)
-    steps: Iterator[Any] = train(
-        method,
-        make_optimizer(method, build(config["optimizer"]["factory"]), config["optimizer"]["weight_decay"]),
-        resident_images(manifest, "pretrain", device),
-        build(config["augmentation"]),
-        Normalise(manifest.mean, manifest.std, device),
-        learning_rate=1e-3,
-        schedule={"warmup": 0.0, "decay": "constant"},
-        batch_size=config["batch_size"],
-        steps=10**9,
-        first_step=0,
-        clip=config["optimizer"]["clip"],
-        seed=config["seed"],
-        device=device,
-        precision=config["precision"],
-    )
+    method, optimizer = prepare(trial, manifest, device)
+    steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=0)
 
     def run() -> None:
         for _ in range(STEPS_PER_ROUND):
@@ -62,8 +46,8 @@ def ours(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
 def bare(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
     """The same step on one batch of ready-made views."""
     config = trial.config
-    method = build_method(config, manifest.channels).to(device).train()
-    optimizer = make_optimizer(method, build(config["optimizer"]["factory"]), config["optimizer"]["weight_decay"])
+    method, optimizer = prepare(trial, manifest, device)
+    method.train()
     images = fetch(resident_images(manifest, "pretrain", device), torch.arange(config["batch_size"]), device)
     views = build(config["augmentation"])(images, generator(0, "bench"), views=method.views)
     views = Normalise(manifest.mean, manifest.std, device)(views).contiguous(memory_format=torch.channels_last)
@@ -90,7 +74,9 @@ def seconds(run: Callable[[], None], device: str) -> float:
 
 def main(overrides: list[str]) -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
-        settings: Any = OmegaConf.to_container(compose("train", overrides=overrides), resolve=True)
+        settings: Any = OmegaConf.to_container(
+            compose("train", overrides=["schedule.images=100000000", *overrides]), resolve=True
+        )
     device, threads = settings["device"], settings["threads"]
     set_up(device, threads)
     manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])

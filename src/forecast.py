@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import resource
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
+from torch.optim import Optimizer
 
-from src.build import build
 from src.data.pack import Manifest
-from src.loop import Normalise, train
-from src.optim import make_optimizer, scaled_learning_rate
+from src.pretraining import prepare, training_steps
 from src.screen import make_console, shorten
-from src.trial import Trial, build_method, resident_images, trial_flops
+from src.trial import Trial, trial_flops
 
 if TYPE_CHECKING:
     from src.methods.method import Method
@@ -39,8 +39,7 @@ def forecast(
 ) -> Forecast:
     """Count a trial's operations and time its first steps; nothing is written."""
     step = trial_flops(trial, manifest)
-    method = build_method(trial.config, manifest.channels)
-    method.to(device)
+    method, optimizer = prepare(trial, manifest, device)
     evaluations = trial.config["schedule"]["evaluations"]
     forwards = evaluations * protocol["images"] * (1 + 2 * protocol["views"])
     per_forward = step / (3 * method.views * trial.config["batch_size"])
@@ -49,35 +48,20 @@ def forecast(
     seconds = 0.0
     if not finished:
         seconds = (
-            _seconds_per_step(method, trial, manifest, device) * trial.steps * (1 + forwards * per_forward / training)
+            _seconds_per_step(method, optimizer, trial, manifest, device)
+            * trial.steps
+            * (1 + forwards * per_forward / training)
         )
     weights = sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Forecast(number, overrides, trial.key, finished, training, seconds, weights * (evaluations + 1), memory)
 
 
-def _seconds_per_step(method: Method, trial: Trial, manifest: Manifest, device: str) -> float:
-    config = trial.config
-    optimizer = make_optimizer(method, build(config["optimizer"]["factory"]), config["optimizer"]["weight_decay"])
-    steps = train(
-        method,
-        optimizer,
-        resident_images(manifest, "pretrain", device),
-        build(config["augmentation"]),
-        Normalise(manifest.mean, manifest.std, device),
-        learning_rate=scaled_learning_rate(1e-6, config["batch_size"], "none"),
-        schedule={"warmup": 0.0, "decay": "constant"},
-        batch_size=config["batch_size"],
-        steps=TIMED_STEPS + 1,
-        first_step=0,
-        clip=1.0,
-        seed=config["seed"],
-        device=device,
-        precision=config["precision"],
-    )
+def _seconds_per_step(method: Method, optimizer: Optimizer, trial: Trial, manifest: Manifest, device: str) -> float:
+    steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=0)
     float(next(steps).loss)  # the first step warms up
     started = time.perf_counter()
-    for step in steps:
+    for step in islice(steps, TIMED_STEPS):
         float(step.loss)
     return (time.perf_counter() - started) / TIMED_STEPS
 

@@ -11,10 +11,11 @@ from src import app, files
 from src.data.pack import Manifest
 from src.evaluation import Evaluation
 from src.mirror import mirror_trial
+from src.pretraining import run_trial
 from src.screen import Screen, study_table
 from src.study import Study
 from src.tracking import Tracking
-from src.trial import Trial, run_trial
+from src.trial import Trial
 
 
 class Session:

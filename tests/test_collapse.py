@@ -9,7 +9,7 @@ import pytest
 from src.data.pack import Manifest
 from src.device import set_up
 from src.evaluation import Evaluation
-from src.trial import run_trial
+from src.pretraining import run_trial
 from tests.composed import packed, settings_of, trial_of
 
 

@@ -16,7 +16,8 @@ from src.device import set_up
 from src.evaluation import Evaluation, embed, load_criteria, spectrum
 from src.features import Split, encode, trial_features
 from src.loop import Normalise
-from src.trial import Trial, build_method, run_trial
+from src.pretraining import run_trial
+from src.trial import Trial, build_method
 from tests.composed import packed, settings_of, trial_of
 from tests.project import ROOT
 

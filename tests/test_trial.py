@@ -11,7 +11,8 @@ from src import files
 from src.data.pack import Manifest
 from src.device import set_up
 from src.loop import train
-from src.trial import Trial, dimensions, read_trial, run_trial, trial_flops
+from src.pretraining import run_trial
+from src.trial import Trial, dimensions, read_trial, trial_flops
 from tests.composed import packed, trial_of
 
 
@@ -228,8 +229,9 @@ def test_the_loop_matches_its_equation_written_out(manifest: Manifest, tmp_path:
     from src.build import build
     from src.loop import Normalise, batch_indices, fetch
     from src.optim import make_optimizer
+    from src.pretraining import resident_images
     from src.rng import generator
-    from src.trial import build_method, resident_images
+    from src.trial import build_method
 
     trial = trial_of(manifest, tmp_path)
     images = resident_images(manifest, "pretrain", "cpu")
