@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from src.screen import shorten
+
 
 def render(metrics: dict[str, Any], figures: dict[str, Path]) -> str:
     """The page as HTML with its figures inside."""
@@ -17,6 +19,7 @@ def render(metrics: dict[str, Any], figures: dict[str, Path]) -> str:
     )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
     environment.filters["ratio"] = lambda value: "–" if value is None else f"{value:.2f}"
+    environment.filters["short"] = shorten
     environment.filters["signed"] = lambda value: f"{value:+.2f}".replace("-", "−")
     embedded = {name: _inline(path) for name, path in figures.items()}
     return environment.get_template("page.html.j2").render(m=metrics, figures=embedded)

@@ -57,7 +57,8 @@ def check_comparable(entries: list[Entry], criterion: dict[str, Any], channels: 
                 "or choose another criterion"
             )
     if "loss" in within and len({loss_definition(entry) for entry in entries}) > 1:
-        differing = sorted({override.partition("=")[0] for entry in entries for override in entry.overrides})
+        swept = {override.partition("=")[0] for entry in entries for override in entry.overrides}
+        differing = sorted(key for key in swept if key.startswith(("method.", "augmentation.", "batch_size")))
         raise ValueError(
             f"{name} compares only trials whose loss is defined alike (method, augmentation, batch size), and these "
             f"differ in {', '.join(differing) or 'their configuration'}: choose another criterion"

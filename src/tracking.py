@@ -24,6 +24,7 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 T = TypeVar("T")
+TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}  # the UI otherwise opens on language models
 PATIENCE = 10  # a store that is down is asked again after ten times what the asking took
 BATCH = 1000  # MLflow's limit of metrics in one request
 REWRITTEN = ("dvc.lock", "report")  # what `dvc repro` itself rewrites
@@ -133,7 +134,7 @@ class Tracking:
             return str(experiment.experiment_id)
         local = "MLFLOW_TRACKING_URI" not in os.environ
         artifacts = (self.folder / "artifacts" / self.study).resolve().as_uri() if local else None
-        return str(self._api().create_experiment(self.study, artifact_location=artifacts))
+        return str(self._api().create_experiment(self.study, artifact_location=artifacts, tags=TRAINING_VIEW))
 
     def _run(self, key: str, name: str, parent: str | None = None) -> str:
         """The run of a trial (or of the study, key ""), found by its tags or created."""

@@ -37,7 +37,8 @@ def numbers_of(value: Any) -> set[str]:
     if isinstance(value, list):
         return set().union(*(numbers_of(v) for v in value)) if value else set()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return set(re.findall(r"[0-9]+(?:\.[0-9]+)?", str(value)))
+        found = set(re.findall(r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?", str(value)))
+        return found | {f"{float(number):.3g}" for number in found}
     return {
         f"{100 * value:.1f}",
         f"{value:.2f}",
