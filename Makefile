@@ -31,12 +31,13 @@ clean-list: $(ENVIRONMENT)  ## what could be deleted, and its size; deletes noth
 clean: $(ENVIRONMENT)   ## delete what clean-list lists
 	@$(RUN) python -m src.clean delete=true
 
-# The marker comes last: an installation that breaks off leaves none and starts afresh.
+# The marker comes last: an installation that breaks off leaves none and starts afresh. The base interpreter makes the
+# environment, since the python on the PATH may be the one that is about to be deleted.
 $(ENVIRONMENT): pyproject.toml constraints.txt
 	@python=; for candidate in python3 python3.12 python3.11; do \
-	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; \
-	  then python=$$candidate; break; fi; done; \
+	  python=$$($$candidate -c 'import sys; print(sys._base_executable); \
+	    sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null) && break; python=; done; \
 	if [ -z "$$python" ]; then echo "error: Stepwise needs Python 3.11 or 3.12 on the PATH" >&2; exit 1; fi; \
-	rm -rf .venv && $$python -m venv .venv \
+	rm -rf .venv && "$$python" -m venv .venv \
 	&& .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt \
 	&& touch $@
