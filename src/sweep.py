@@ -10,7 +10,7 @@ import tempfile
 from typing import Any, ClassVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Transformer
+from hydra.core.override_parser.types import Override, QuotedString, Transformer
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -44,17 +44,18 @@ class Sweep(Callback):
         return [str(override.input_line) for _, override in sorted(cls.space.items())]
 
     @classmethod
-    def largest(cls, name: str) -> float:
-        """The largest number a swept key can take; 0 where it isn't swept or its choices aren't numbers."""
-        override = cls.space.get(name)
-        if override is None:
-            return 0
-        if override.is_interval_sweep():
-            return float(override.value().end)  # type: ignore[union-attr, arg-type]
-        try:
-            return max(float(str(choice)) for choice in override.sweep_iterator(transformer=Transformer.encode))
-        except ValueError:
-            return 0
+    def ends(cls) -> list[tuple[str, Any]]:
+        """Every choice, and both ends of every interval, of each swept key."""
+        return [(name, value) for name, override in cls.space.items() for value in _ends(override)]
+
+
+def _ends(override: Override) -> list[Any]:
+    value: Any = override.value()
+    if override.is_interval_sweep():
+        return [value.start, value.end]
+    if override.is_range_sweep():
+        return [value.start, value.stop]
+    return [str(choice) if isinstance(choice, QuotedString) else choice for choice in value.list]
 
 
 def _throwaway_folder() -> str:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from src import app, check
 
 if TYPE_CHECKING:
+    from src.data.pack import Manifest
     from src.forecast import Forecast
     from src.session import Session
     from src.trial import Trial
@@ -40,7 +41,7 @@ def train(config: DictConfig) -> float:
     trial = identify(settings, manifest, store, device=settings["device"], threads=settings["threads"])
     number, overrides = _proposal()
     if not (SESSIONS or FORECASTS):
-        _check_criterion(settings, trial, manifest)
+        _check_space(settings, trial, manifest)
     if settings["dry_run"]:
         from src.forecast import forecast
 
@@ -67,22 +68,31 @@ def _proposal() -> tuple[int | None, list[str]]:
     return int(hydra.job.num), [override for override in task if override.partition("=")[0] in Sweep.space]
 
 
-def _check_criterion(settings: dict[str, Any], trial: Trial, manifest: Any) -> None:
-    """Raise ValueError where the criterion refuses the largest representation or projection of the search space."""
+def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest) -> None:
+    """Raise ValueError where the default configuration or an end of the search space can't be trained or measured."""
     from src.evaluation import check_criterion, check_protocol
-    from src.trial import dimensions
+    from src.trial import dimensions, identify
 
     check_protocol(settings["evaluation"], manifest)
-    largest = dimensions(trial, manifest.channels)
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from src.sweep import Sweep
+    check_criterion(settings["criterion"], settings["evaluation"], dimensions(trial, manifest.channels))
+    if HydraConfig.get().mode == RunMode.RUN:
+        return
+    from src.sweep import Sweep
 
-        for key, space in (("model.features", "h"), ("method.projector.dimension", "z")):
-            largest[space] = max(largest[space], int(Sweep.largest(key)))
-    check_criterion(settings["criterion"], settings["evaluation"], largest)
+    for name, value in Sweep.ends():
+        if name in HydraConfig.get().runtime.choices:
+            continue  # another option of a group: composed, and checked, when its turn comes
+        changed = OmegaConf.create(settings)
+        OmegaConf.update(changed, name, value)
+        plain: Any = OmegaConf.to_container(changed)
+        try:
+            end = identify(plain, manifest, trial.folder.parent, device=plain["device"], threads=plain["threads"])
+            check_criterion(plain["criterion"], plain["evaluation"], dimensions(end, manifest.channels))
+        except ValueError as error:
+            raise ValueError(f"the search space has {name}={value}: {error}") from None
 
 
-def _open(settings: dict[str, Any], trial: Trial, manifest: Any, criteria: list[dict[str, Any]]) -> Session:
+def _open(settings: dict[str, Any], trial: Trial, manifest: Manifest, criteria: list[dict[str, Any]]) -> Session:
     from src.session import Session
     from src.study import Study
 

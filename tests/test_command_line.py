@@ -56,7 +56,18 @@ def test_help_says_what_a_stage_does_and_how(stage: str, project: Project) -> No
         (["-m", "sweep=random", "hydra.sweeper.n_trials=0"], "n_trials must be >= 1, got 0"),
         (["-m", "sweep=random", "model.width=choice(64,128)"], "model.width is 24 by default, outside what is swept"),
         (["-m", "sweep=grid", "seed=interval(0,4)"], "a grid needs seed=choice(...)"),
-        (["-m", "sweep=random", "method.projector.dimension=choice(64,512)"], "got 64 images x 3 views x 512 features"),
+        (
+            ["-m", "sweep=random", "evaluation.images=100", "method.projector.dimension=choice(64,512)"],
+            "the search space has method.projector.dimension=512: lidar needs more images",
+        ),
+        (
+            ["-m", "evaluation.images=100", "batch_size=choice(128,512)"],
+            "the search space has batch_size=512: batch_size must be at most the 320",
+        ),
+        (
+            ["-m", "evaluation.images=100", "method.temperature=interval(0,1)"],
+            "the search space has method.temperature=0.0: method.temperature must be > 0",
+        ),
     ],
 )
 def test_refusals_of_train(prepared: Project, arguments: list[str], message: str) -> None:

@@ -15,7 +15,7 @@ class Augmentation:
     """A recipe of random views, made for a whole batch at once, each image with its own parameters.
 
     Geometry is one affine map and one resampling, colour one affine map, then noise. ``strength`` scales every range
-    of the recipe: 0 leaves the images as they are, 1 is the recipe as written.
+    of the recipe, crop and scale as exponents: 0 leaves the images as they are, 1 is the recipe as written.
     """
 
     def __init__(
@@ -46,11 +46,7 @@ class Augmentation:
         for name, probability in (("flip", flip), ("grayscale", grayscale)):
             check.number(f"augmentation.{name}", probability, at_least=0, at_most=1)
         check.choice("augmentation.padding", padding, ("zeros", "border", "reflection"))
-        if strength * (1 - crop) >= 1:
-            raise ValueError(
-                f"augmentation.strength x (1 - augmentation.crop) must be < 1, got {strength} x (1 - {crop})"
-            )
-        self.crop = 1 - strength * (1 - crop)
+        self.crop = float(crop**strength)
         self.scale = [float(bound**strength) for bound in scale]
         if 1 / self.scale[0] > MOST_SHRINKING:
             raise ValueError(
