@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 matplotlib.rcParams.update(
     {
@@ -107,6 +108,8 @@ def _against_accuracy(axes: Axes, row: dict[str, Any], trials: list[dict[str, An
     axes.scatter(x, y, c=colours, s=[52 if colour != GRAY else 22 for colour in colours], zorder=3)
     if min(x) > 0 and max(x) / min(x) > 30:
         axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     arrow = "→ better" if row["direction"] == "higher" else "← better"
     axes.set_xlabel(f"{row['name']}  ({arrow})")
     tau = f"tau {row['tau']:+.2f}   " if "tau" in row else ""
