@@ -87,6 +87,7 @@ def train(
         loss.backward()
         norm = nn.utils.clip_grad_norm_(method.parameters(), clip)
         optimizer.step()
+        method.after_step((step + 1) / steps)
         yield Step(step + 1, loss.detach(), norm, rate)
 
 

@@ -38,3 +38,6 @@ class SimCLR(nn.Module):
     def forward(self, views: Float[Tensor, "views c h w"]) -> Float[Tensor, ""]:
         z_a, z_b = self.projector(self.encoder(views)).chunk(2)
         return nt_xent(z_a, z_b, temperature=self.temperature)
+
+    def after_step(self, progress: float) -> None:
+        """Nothing follows the weights."""

@@ -65,3 +65,6 @@ class VICReg(nn.Module):
             + self.variance_weight * (variance(z_a) + variance(z_b)) / 2
             + self.covariance_weight * (covariance(z_a) + covariance(z_b))
         )
+
+    def after_step(self, progress: float) -> None:
+        """Nothing follows the weights."""
