@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything also works without make: see README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help repro test ui lint faults clean-list clean
+.PHONY: help repro test study ui lint faults clean-list clean
 
 ENVIRONMENT := .venv/.complete
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -15,6 +15,9 @@ repro: $(ENVIRONMENT)   ## the whole study: prepare, train, probe, selection, re
 
 test: $(ENVIRONMENT)    ## every test
 	@$(RUN) python -m pytest
+
+study: $(ENVIRONMENT)   ## train the pools that criteria are judged on (hours; resumable), write docs/study.md
+	@$(RUN) python -m src.evidence
 
 ui: $(ENVIRONMENT)      ## the MLflow UI on this project's store, on http://127.0.0.1:5000
 	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --workers 1

@@ -14,7 +14,8 @@ from src import app
 def clean(config: DictConfig) -> None:
     """Trials that no study lists, and cached features, which probe makes again."""
     from src import check, files
-    from src.screen import clean_table, make_console
+    from src.screen import make_console
+    from src.show import clean_table
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     check.flag("delete", settings["delete"])

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from src import check, files
-from src.augmentation.views import Augmentation
+from src import files
 from src.build import build
 from src.criteria.collapse import collapsed
 from src.data.pack import Manifest, open_images
+from src.embedding import Embeddings, embed, held_out_losses
 from src.loop import Normalise
 from src.rng import generator
 from src.trial import Trial
@@ -24,108 +24,84 @@ from src.trial import Trial
 if TYPE_CHECKING:
     from src.methods.method import Method
 
-CHUNK = 256
-SPACES = ("h", "z")
+IMPORTED = "imported"  # the method of encoders that were trained elsewhere
+HELD_OUT = "probe"  # its images, never its labels: the nearest unlabelled images that training hasn't seen
+DIGITS = 9  # significant digits kept of a value
 
 
-class Embeddings(NamedTuple):
-    """One space of one snapshot."""
-
-    images: Float[Tensor, "n d"]  # the images as they are
-    reference: Float[Tensor, "n v d"]  # their views under the study's reference recipe
-    own: Float[Tensor, "n v d"]  # their views under the trial's own augmentation
+def columns(criterion: dict[str, Any]) -> list[str]:
+    """The columns that a criterion of conf/criterion/ fills: one per space, rankme_z and rankme_h."""
+    name = criterion["name"]
+    return [f"{name}_{space}" for space in criterion["spaces"]] or [name]
 
 
-def check_protocol(protocol: dict[str, Any], manifest: Manifest) -> None:
-    """Raise ValueError unless the evaluation's settings fit the data."""
-    count = manifest.splits["pretrain"]["count"]
-    check.number("evaluation.images", protocol["images"], at_least=2, at_most=count, whole=True)
-    check.number("evaluation.views", protocol["views"], at_least=2, whole=True)
-    check.number("evaluation.seed", protocol["seed"], at_least=0, whole=True)
-    check.number("evaluation.collapse.spread", protocol["collapse"]["spread"], at_least=0, below=1)
-    check.number("evaluation.collapse.rank", protocol["collapse"]["rank"], at_least=1)
-    build(protocol["reference"])
+def score(criterion: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
+    """A criterion's value on the tensor it asks for, with the facts it states beside it."""
+    result: Any = build(criterion["score"])(tensor)
+    if not isinstance(result, tuple):
+        return {"value": _rounded(result)}
+    facts = {name: fact for name, fact in result._asdict().items() if name != "value"}  # type: ignore[attr-defined]
+    return {"value": _rounded(result[0]), "facts": facts}
 
 
-def check_criterion(criterion: dict[str, Any], protocol: dict[str, Any], dimensions: dict[str, int]) -> None:
-    """Raise ValueError where a criterion refuses the number of images, views or features it would get."""
-    if criterion["space"] not in SPACES:
-        return
-    n, d = protocol["images"], dimensions[criterion["space"]]
-    shape = (n, protocol["views"], d) if criterion["input"] == "views" else (n, d)
-    score(criterion, torch.randn(shape, generator=generator(0, "check")))
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
-def score(criterion: dict[str, Any], tensor: Tensor) -> float:
-    """A criterion's value on the tensor it asks for."""
-    value: float = build(criterion["score"])(tensor)
-    return value
-
-
-@torch.no_grad()
-def embed(
-    method: Method, images: UInt8[Tensor, "n c h w"], trial: Trial, manifest: Manifest, protocol: dict[str, Any]
-) -> dict[str, Embeddings]:
-    """Representations h and projections z of the images and their views; the method must be in eval mode."""
-    if method.training:
-        raise RuntimeError("embeddings are taken in eval mode")
-    normalise = Normalise(manifest.mean, manifest.std, str(images.device))
-    recipes: dict[str, Augmentation] = {
-        "reference": build(protocol["reference"]),
-        "own": build(trial.config["augmentation"]),
-    }
-    parts: dict[str, dict[str, list[Tensor]]] = {space: {} for space in SPACES}
-
-    def keep(name: str, x: Tensor, views: int) -> None:
-        h = method.encoder(normalise(x).contiguous(memory_format=torch.channels_last))
-        for space, e in (("h", h), ("z", method.projector(h))):
-            parts[space].setdefault(name, []).append(e.cpu().unflatten(0, (views, -1)).transpose(0, 1))
-
-    for chunk, batch in enumerate(images.split(CHUNK)):
-        keep("images", batch.float().div_(255), 1)
-        for name, recipe in recipes.items():
-            draw = generator(protocol["seed"], f"evaluate {name}", chunk)
-            keep(name, recipe(batch, draw, views=protocol["views"]), protocol["views"])
-    joined = {space: {name: torch.cat(chunks) for name, chunks in kept.items()} for space, kept in parts.items()}
-    return {space: Embeddings(e["images"][:, 0], e["reference"], e["own"]) for space, e in joined.items()}
-
-
-def spectrum(e: Float[Tensor, "n d"]) -> list[float]:
-    """Eigenvalues of the centred covariance, largest first."""
-    centred = e.double() - e.double().mean(0)
-    eigenvalues = torch.linalg.svdvals(centred).square() / (len(e) - 1)
+def spectrum(eigenvalues: Tensor) -> list[float]:
+    """Eigenvalues of the centred covariance as they are kept, largest first."""
     return [float(f"{value:.6g}") for value in eigenvalues]
 
 
 class Evaluation:
-    """The measured criteria of one trial under one protocol: a file beside the record, one entry per criterion.
+    """The measured criteria of one trial under one protocol: a file beside the record, one entry per column.
 
     Adding a criterion measures the missing entries from the kept snapshots and retrains nothing.
     """
 
     def __init__(self, trial: Trial, manifest: Manifest, protocol: dict[str, Any], criteria: list[dict[str, Any]]):
         self.trial, self.manifest, self.protocol = trial, manifest, protocol
-        self.criteria = {f"{c['name']}-{files.fingerprint(c)[:8]}": c for c in criteria}
+        measured = [criterion for criterion in criteria if criterion["input"] != "columns"]
+        self.keys = {column: _key(column, criterion) for criterion in measured for column in columns(criterion)}
+        self.criteria = {column: criterion for criterion in measured for column in columns(criterion)}
         self.path: Path = trial.folder / "criteria" / f"{files.fingerprint(protocol)}.json"
         self.values: dict[str, dict[str, Any]] = files.read_json(self.path)["values"] if self.path.exists() else {}
+        where = {name: protocol[name] for name in ("images", "seed")}
+        self.watched_path: Path = trial.folder / "criteria" / f"spectrum-{files.fingerprint(where)}.json"
 
-    def measure(self, step: int, loss: float) -> None:
+    def measure(self, step: int, loss: float | None) -> None:
         """Measure what is missing of one snapshot and write it."""
         have = self.values.setdefault(str(step), {})
-        missing = {key: criterion for key, criterion in self.criteria.items() if key not in have}
+        missing = {column: criterion for column, criterion in self.criteria.items() if self.keys[column] not in have}
         if not missing:
             return
         method = self.trial.method(step, self.manifest.channels)
-        spaces = embed(method, self._subset, self.trial, self.manifest, self.protocol)
-        for key, criterion in missing.items():
-            have[key] = self._entry(criterion, spaces, loss)
-        have["collapse"] = collapsed(spaces["z"].images, **self.protocol["collapse"])
-        have["spectrum"] = {space: spectrum(e.images) for space, e in spaces.items()}
-        self._save()
+        refusals = {column: self._invalid(column, criterion) for column, criterion in missing.items()}
+        turned = any(c["input"] == "rotations" and not refusals[column] for column, c in missing.items())
+        spaces = embed(method, self._subset, self.trial, self.manifest, self.protocol, turned=turned)
+        halves = self._halves(spaces, last=step == self.trial.snapshot_steps()[-1])
+        for column, criterion in missing.items():
+            if refusals[column]:
+                entry: dict[str, Any] = {"refused": refusals[column]}
+            elif criterion["input"] == "losses":
+                entry = score(criterion, torch.tensor([loss]))
+            elif criterion["input"] == "heldout_losses":
+                losses = held_out_losses(method, self._held_out, self.trial, self.manifest, self.protocol)
+                entry = score(criterion, losses)
+            else:
+                space = column.rpartition("_")[2]
+                entry = _entry(criterion, spaces[space], [half[space] for half in halves])
+            finite = all(math.isfinite(entry.get(kind, 0.0)) for kind in ("value", "own"))
+            have[self.keys[column]] = entry if finite else {"refused": f"{column} is not finite on this snapshot"}
+        z = spaces["z"]
+        have["collapse"] = collapsed(z.images, z.eigenvalues, **self.protocol["collapse"])
+        have["spectrum"] = {space: spectrum(e.eigenvalues) for space, e in spaces.items()}
+        files.write_json(self.path, {"protocol": self.protocol, "values": self.values})
 
     def watch(self, step: int, method: Method) -> None:
         """Keep the spectrum of a method in training, between snapshots: learning's steps are narrower than those."""
-        if str(step) in self.values:
+        watched = self._watched()
+        if str(step) in watched:
             return
         method.eval()
         normalise = Normalise(self.manifest.mean, self.manifest.std, "cpu")
@@ -133,43 +109,57 @@ class Evaluation:
             device = next(method.parameters()).device
             x = normalise(self._subset.float().div_(255)).to(device).contiguous(memory_format=torch.channels_last)
             h = method.encoder(x)
-            spaces = {"h": h, "z": method.projector(h)}
+            spaces = {"h": h.cpu(), "z": method.projector(h).cpu()}
         method.train()
-        self.values[str(step)] = {"spectrum": {space: spectrum(e.cpu()) for space, e in spaces.items()}}
-        self._save()
+        watched[str(step)] = {
+            space: spectrum(Embeddings(e, e, e, None, len(e)).eigenvalues) for space, e in spaces.items()
+        }
+        files.write_json(self.watched_path, watched)
+
+    def _watched(self) -> dict[str, Any]:
+        return dict(files.read_json(self.watched_path)) if self.watched_path.exists() else {}
 
     def spectrum(self, space: str) -> dict[int, list[float]]:
         """step -> eigenvalues of the centred covariance, largest first."""
-        return {int(step): have["spectrum"][space] for step, have in self.values.items() if "spectrum" in have}
-
-    def _save(self) -> None:
-        files.write_json(self.path, {"protocol": self.protocol, "values": self.values})
+        kept = self._watched() | {step: have["spectrum"] for step, have in self.values.items() if "spectrum" in have}
+        return {int(step): have[space] for step, have in sorted(kept.items(), key=lambda item: int(item[0]))}
 
     @cached_property
     def _subset(self) -> Tensor:
-        images = open_images(self.manifest, "pretrain")
-        chosen = torch.randperm(len(images), generator=generator(self.protocol["seed"], "evaluation subset"))
-        return torch.from_numpy(images[chosen[: self.protocol["images"]].sort().values.numpy()])
+        return _drawn(self.manifest, "pretrain", self.protocol)
 
-    def _entry(self, criterion: dict[str, Any], spaces: dict[str, Embeddings], loss: float) -> dict[str, Any]:
-        if criterion["space"] not in SPACES:
-            return {"value": score(criterion, torch.tensor([loss]))}
-        e = spaces[criterion["space"]]
-        try:
-            if criterion["input"] == "images":
-                entry = {"value": score(criterion, e.images)}
-            else:
-                entry = {"value": score(criterion, e.reference), "own": score(criterion, e.own)}
-        except ValueError as refusal:
-            return {"refused": str(refusal)}
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            return {"refused": f"numerically singular: {error}"}
-        finite = all(math.isfinite(value) for value in entry.values())
-        return entry if finite else {"refused": "not finite on these embeddings"}
+    @cached_property
+    def _held_out(self) -> Tensor:
+        return _drawn(self.manifest, HELD_OUT, self.protocol)
 
-    def column(self, name: str, kind: str = "value") -> dict[int, float]:
-        """step -> value of a criterion, where it was measured and not refused."""
-        key = self._key(name)
+    def _halves(self, spaces: dict[str, Embeddings], *, last: bool) -> list[dict[str, Embeddings]]:
+        """The embeddings of random halves of the images, the same halves for every trial; of the last snapshot only."""
+        n = len(spaces["h"].images)
+        halves = []
+        for number in range(self.protocol["halves"] if last else 0):
+            index = torch.randperm(n, generator=generator(self.protocol["seed"], "half", number))[: n // 2]
+            halves.append({space: e.half(index.sort().values) for space, e in spaces.items()})
+        return halves
+
+    def _invalid(self, column: str, criterion: dict[str, Any]) -> str:
+        """Why a criterion means nothing for this trial or this data; empty where it does."""
+        if self.trial.config["method"]["name"] == IMPORTED:
+            if criterion["input"] in ("losses", "heldout_losses"):
+                return f"{column}: the loss of an adopted encoder is unknown"
+            if column.endswith("_z") and self.trial.config["method"]["projector"] is None:
+                return f"{column}: the encoder was adopted without its projector, so that there is no z"
+        if criterion["input"] != "rotations":
+            return ""
+        augmentation = self.trial.config["augmentation"]
+        if augmentation["rotate"] * augmentation["strength"] > 0:
+            return f"{criterion['name']} means nothing where training rotates its views: set augmentation.rotate=0"
+        if not self.manifest.oriented:
+            return f"{criterion['name']} needs images with a way up: set data.oriented=true and prepare them again"
+        return ""
+
+    def column(self, name: str, kind: str = "value") -> dict[int, Any]:
+        """step -> value of a column, where it was measured and not refused."""
+        key = self.keys[name]
         return {
             int(step): have[key][kind]
             for step, have in sorted(self.values.items(), key=lambda item: int(item[0]))
@@ -181,16 +171,46 @@ class Evaluation:
         return self._last().get("collapse", {})
 
     def refusal(self, name: str) -> str:
-        """Why a criterion has no value on the last measured snapshot."""
-        reason = self._last().get(self._key(name), {}).get("refused")
+        """Why a column has no value on the last measured snapshot."""
+        reason = self._last().get(self.keys[name], {}).get("refused")
         return str(reason or f"{name} was not measured: run python -m src.train again")
 
     def _last(self) -> dict[str, Any]:
         measured = [step for step, have in self.values.items() if "collapse" in have]
         return self.values[max(measured, key=int)] if measured else {}
 
-    def _key(self, name: str) -> str:
-        return next(key for key, criterion in self.criteria.items() if criterion["name"] == name)
+
+def _key(column: str, criterion: dict[str, Any]) -> str:
+    """What an entry is kept under: whatever decides its value."""
+    decides = {name: criterion[name] for name in ("score", "input", "version")}
+    return f"{column}-{files.fingerprint(decides)[:8]}"
+
+
+def _entry(criterion: dict[str, Any], e: Embeddings, halves: Iterable[Embeddings]) -> dict[str, Any]:
+    """The value; under the trial's own recipe too where views are asked for; and of each half of the images."""
+    name = criterion["input"]
+    try:
+        entry = score(criterion, getattr(e, name))
+        if name == "views":
+            entry["own"] = score(criterion, e.own)["value"]
+    except ValueError as refusal:
+        return {"refused": str(refusal)}
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        return {"refused": f"numerically singular: {error}"}
+    try:
+        values = [score(criterion, getattr(half, name))["value"] for half in halves]
+    except (ValueError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+        values = []  # too few images in a half
+    if values and all(math.isfinite(value) for value in values):
+        entry["halves"] = values
+    return entry
+
+
+def _drawn(manifest: Manifest, split: str, protocol: dict[str, Any]) -> Tensor:
+    """The images of a split that are measured, in their order."""
+    images = open_images(manifest, split)
+    order = torch.randperm(len(images), generator=generator(protocol["seed"], "evaluation subset"))
+    return torch.from_numpy(images[order[: protocol["images"]].sort().values.numpy()])
 
 
 def load_criteria(folder: Path, chosen: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Joins selection and probe: what every criterion's pick cost, and what the final pick is worth."""
+"""Every number of the report but those of the sealed test split, from a pool alone."""
 
 from __future__ import annotations
 
@@ -6,133 +6,149 @@ from typing import Any
 
 import numpy as np
 
-from src.ranking import check_comparable, loss_definition
-from src.record import Entry, StudyRecord
-from src.stats import Floats, accuracy, by_group, cross_fitted_regret, kendall
+from src.choosing import choosing
+from src.judgement import correlations
+from src.knobs import importance
+from src.loss_trust import loss_trust, sentence
+from src.pool import Floats, Member, Pool
+from src.rule import measured, rule_of
 
-QUALITY = "knn"  # the probe that regret and correlation are stated in
-
-
-class Pool:
-    """The healthy trials of a study with their accuracy on each source image of val."""
-
-    def __init__(self, study: StudyRecord, probed: dict[str, Any], group: np.ndarray) -> None:
-        healthy = {entry.trial.key: entry for entry in study.entries if entry.status == "complete"}
-        self.entries = [entry for entry in study.entries if healthy.get(entry.trial.key) is entry]
-        self.scores = [last_snapshot(probed["trials"][entry.trial.key]) for entry in self.entries]
-        right = np.array([[digit == "1" for digit in score[QUALITY]["right"]] for score in self.scores])
-        self.per_source: Floats = by_group(right, group)
-
-    def index(self, trial: str) -> int:
-        return next(i for i, entry in enumerate(self.entries) if entry.trial.key == trial)
-
-
-def last_snapshot(snapshots: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = snapshots[max(snapshots, key=int)]
-    return found
+SHOWN_TARGETS = (
+    "train_loss",
+    "lidar_z",
+    "rankme_z",
+    "participation_ratio_h",
+)  # whose knobs are compared with quality's
 
 
 def find(
-    study: StudyRecord, probed: dict[str, Any], chosen: dict[str, Any], group: np.ndarray, settings: dict[str, Any]
+    pool: Pool, chosen: dict[str, Any], confirmation: dict[str, Any] | None, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Every number of the report but those of the sealed test split."""
-    pool = Pool(study, probed, group)
-    knn_means = pool.per_source.mean(1)
-    regrets = cross_fitted_regret(
-        pool.per_source, np.arange(len(pool.entries)), halvings=settings["halvings"], seed=settings["seed"]
-    )
-    random_regret = float(regrets.mean())
-    rows = [_criterion_row(study, pool, name, regrets, random_regret, settings) for name in study.criteria]
-    default = study.entries[0]
-    rows.append(_row("random choice", None, float(knn_means.mean()), random_regret, random_regret))
-    if default.status == "complete":
-        index = pool.index(default.trial.key)
-        rows.append(
-            _row("default configuration", default.number, float(knn_means[index]), regrets[index], random_regret)
-        )
-    return {
-        "study": study.name,
-        "criterion": chosen["criterion"]["name"],
-        "method": sorted({entry.trial.config["method"]["name"] for entry in study.entries}),
-        "quality": f"{QUALITY} top-1",
-        "pool": {
-            "trials": len(study.entries),
-            "healthy": len(pool.entries),
-            "best": float(knn_means.max()),
-            "worst": float(knn_means.min()),
-            "mean": float(knn_means.mean()),
-            "random_regret": random_regret,
-            "val_sources": int(pool.per_source.shape[1]),
-            "standard_error": accuracy(pool.per_source[int(knn_means.argmax())]).error,
-        },
-        "val": {
-            name: {probe: scores[probe]["top1"] for probe in probed["probe"]}
-            for name, scores in probed["baselines"].items()
-        },
+    """The report's numbers; without probe's scores what is then unknowable is left out."""
+    quality = settings["quality"]
+    labelled = any(quality in member.last.right for member in pool.finished)
+    found: dict[str, Any] = {
+        "study": pool.name,
+        "data": pool.data,
+        "rule": chosen["rule"],
+        "columns": list(chosen["columns"]),
+        "methods": pool.methods,
+        "quality": quality if labelled else None,
         "picks": chosen["winners"],
-        "criteria": rows,
-        "trials": [_trial_row(study, entry, probed) for entry in study.entries],
+        "picked": [winner["number"] for winner in chosen["winners"]],
+        "ranking": chosen["ranking"],
+        "noise": chosen["noise"],
         "dropped": chosen["dropped"],
+        "confirmation": confirmation,
+        "pool": {
+            "trials": len(pool.members),
+            **{s: sum(m.status == s for m in pool.members) for s in ("complete", "collapsed", "diverged", "stopped")},
+        },
+        "criteria": _glossary(pool),
+        "trials": [trial_row(member, quality) for member in pool.members],
+        "compute": _compute(pool),
+    }
+    if labelled:
+        by_method = {method: [m for m in pool.healthy if m.method == method] for method in pool.methods}
+        by_method = {method: members for method, members in by_method.items() if members}
+        found["methods"] = list(by_method)
+        found["choosing"] = {method: choosing(pool, members, chosen, settings) for method, members in by_method.items()}
+        found["loss"] = {method: _loss(method, members, quality, settings) for method, members in by_method.items()}
+        found["budget"] = _budget_view(pool, chosen, quality)
+    found["knobs"] = _knobs(pool, chosen, quality if labelled else None, settings["seed"])
+    return found
+
+
+def _glossary(pool: Pool) -> dict[str, Any]:
+    keys = ("input", "spaces", "direction", "within", "invariances")
+    return {name: {key: criterion[key] for key in keys} for name, criterion in pool.criteria.items()}
+
+
+def _loss(method: str, members: list[Member], quality: str, settings: dict[str, Any]) -> dict[str, Any]:
+    trust = loss_trust(members, quality, resampled=settings["resamples"], seed=settings["seed"])
+    return trust | {"sentence": sentence(method, trust)}
+
+
+def _budget_view(pool: Pool, chosen: dict[str, Any], quality: str) -> list[dict[str, float]]:
+    """Quality of the rule's pick, and of the best, among the first trials, against the compute spent on them."""
+    rule = rule_of(pool, chosen)
+    spent, points, seen = 0.0, [], []
+    for member in pool.members:
+        if not member.snapshots:
+            continue
+        spent += member.last.flops + member.evaluation_flops
+        values = [measured(member, column, -1) for column in rule.columns]
+        if member.status == "complete" and all(value is not None for value in values):
+            seen.append((np.array(values, dtype=float) * rule.signs, member.last.probes[quality]["top1"]))
+        if seen:
+            scores = rule.score(np.stack([values for values, _ in seen]))
+            points.append(
+                {
+                    "tflops": spent / 1e12,
+                    "pick": float(seen[int(scores.argmax())][1]),
+                    "best": float(max(value for _, value in seen)),
+                }
+            )
+    return points
+
+
+def _compute(pool: Pool) -> dict[str, float]:
+    training = sum(m.last.flops for m in pool.members if m.snapshots)
+    return {
+        "training_tflops": training / 1e12,
+        "evaluation_tflops": sum(m.evaluation_flops for m in pool.members) / 1e12,
     }
 
 
-def _row(name: str, pick: int | None, value: float, regret: float, random_regret: float, **more: Any) -> dict[str, Any]:
-    ratio = float(regret) / random_regret if random_regret > 0 else None
-    return {"name": name, "pick": pick, "knn": value, "regret": float(regret), "over_random": ratio, **more}
+def _knobs(pool: Pool, chosen: dict[str, Any], quality: str | None, seed: int) -> dict[str, Any]:
+    """Importances for quality, for the rule's columns and for the best known criteria, and how far they agree."""
+    members = pool.healthy
+    targets: dict[str, Floats] = {}
+    if quality is not None:
+        targets["quality"] = np.array([m.last.probes[quality]["top1"] for m in members])
+    for column in dict.fromkeys([*chosen["columns"], *SHOWN_TARGETS]):
+        values = [measured(member, column, -1) for member in members]
+        if all(value is not None for value in values):
+            targets[column] = np.array(values, dtype=float)
+    found = {}
+    for name, target in targets.items():
+        result = importance(members, target, seed=seed, pairs=name == "quality")
+        if result is not None:
+            found[name] = result
+    if "quality" in found:
+        ours = np.array(list(found["quality"]["knobs"].values()))
+        for name in found:
+            theirs = np.array(list(found[name]["knobs"].values()))
+            rho = correlations(theirs[None], ours[None])[1][0]
+            found[name]["agreement"] = None if np.isnan(rho) else float(rho)
+    return found
 
 
-def _criterion_row(
-    study: StudyRecord, pool: Pool, name: str, regrets: Floats, random_regret: float, settings: dict[str, Any]
-) -> dict[str, Any]:
-    criterion = study.criteria[name]
-    values = [entry.criterion(name) for entry in pool.entries]
-    known = [i for i, value in enumerate(values) if value is not None]
-    if not known:
-        return {"name": name, "direction": criterion["direction"], "note": pool.entries[0].evaluation.refusal(name)}
-    sign = 1 if criterion["direction"] == "higher" else -1
-    signed = np.array([sign * values[i] for i in known])  # type: ignore[operator]
-    pick = known[int(signed.argmax())]
-    tau, low, high = kendall(signed, pool.per_source[known], resamples=settings["resamples"], seed=settings["seed"])
-    correlation = {} if np.isnan(tau) else {"tau": tau, "tau_low": low, "tau_high": high}
-    return _row(
-        name,
-        pool.entries[pick].number,
-        float(pool.per_source[pick].mean()),
-        regrets[pick],
-        random_regret,
-        direction=criterion["direction"],
-        space=criterion["space"],
-        **correlation,
-        note=_caution(study, [pool.entries[i] for i in known], criterion),
-    )
-
-
-def _caution(study: StudyRecord, entries: list[Entry], criterion: dict[str, Any]) -> str:
-    """Why selection would refuse this criterion here; empty where it wouldn't."""
-    try:
-        check_comparable(entries, criterion, study.manifest.channels)
-    except ValueError as refused:
-        return f"selection refuses it here: {str(refused).partition(':')[0]}"
-    return ""
-
-
-def _trial_row(study: StudyRecord, entry: Entry, probed: dict[str, Any]) -> dict[str, Any]:
-    snapshots = probed["trials"][entry.trial.key]
-    scores = last_snapshot(snapshots) if snapshots else {}
-    record = entry.trial.record()
+def trial_row(member: Member, quality: str) -> dict[str, Any]:
+    """A trial as the page's table and the figures take it."""
+    last = member.last if member.snapshots else None
     return {
-        "number": entry.number,
-        "trial": entry.trial.key,
-        "status": entry.status,
-        "reason": entry.reason,
-        "overrides": entry.overrides,
-        "loss_group": loss_definition(entry),
-        "tflops": record["flops"] / 1e12 if record else None,
-        **{f"{probe}": score["top1"] for probe, score in scores.items()},
-        "criteria": {name: entry.criterion(name) for name in study.criteria} if entry.trained else {},
-        "best_step": max(snapshots, key=lambda step: snapshots[step][QUALITY]["top1"]) if snapshots else None,
+        "number": member.number,
+        "trial": member.trial,
+        "configuration": member.configuration,
+        "seed": member.seed,
+        "method": member.method,
+        "status": member.status,
+        "reason": member.reason,
+        "overrides": member.overrides,
+        "loss_group": member.loss_definition,
+        "tflops": last.flops / 1e12 if last else None,
+        "seconds": member.seconds,
+        "criteria": last.criteria if last else {},
+        "probes": last.probes if last else {},
+        "knobs": member.knobs,
         "over_training": [
-            {"images": int(step) * entry.trial.config["batch_size"], "knn": score[QUALITY]["top1"]}
-            for step, score in sorted(snapshots.items(), key=lambda item: int(item[0]))
+            {
+                "images": s.images,
+                "loss": s.loss,
+                "criteria": s.criteria,
+                "quality": s.probes.get(quality, {}).get("top1"),
+            }
+            for s in member.snapshots
         ],
     }

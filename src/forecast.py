@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from src.data.pack import Manifest
 from src.pretraining import prepare, training_steps
-from src.screen import make_console, shorten
+from src.screen import make_console
+from src.show import shorten
 from src.trial import Trial, trial_flops
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 
 from src import files
-from src.evaluation import SPACES, Evaluation
+from src.embedding import SPACES
+from src.evaluation import Evaluation
 from src.record import Entry, StudyRecord
-from src.tracking import Point, Tracking, flatten, git_tags
-from src.trial import Trial
+from src.tracking import Point, Tracking, git_tags
+from src.trial import Trial, flatten
 
 VERSIONS = ("torch", "torchvision", "numpy", "hydra-core", "optuna", "mlflow-skinny")
 ROW_METRICS = ("loss", "learning_rate", "gradient_norm", "flops")
@@ -49,13 +50,13 @@ def tags(number: int, trial: Trial) -> dict[str, str]:
 def points(rows: list[dict[str, float]], evaluation: Evaluation) -> list[Point]:
     """The history's rows and every measured criterion, by images seen."""
     batch = evaluation.trial.config["batch_size"]
-    found = [Point(f"train/{name}", row[name], int(row["images"])) for row in rows for name in ROW_METRICS]
-    for criterion in evaluation.criteria.values():
-        name = criterion["name"]
-        found += [Point(f"criterion/{name}", v, step * batch) for step, v in evaluation.column(name).items()]
-        if criterion["input"] == "views":
-            own = evaluation.column(name, "own")
-            found += [Point(f"criterion/{name}_own", v, step * batch) for step, v in own.items()]
+    found = [
+        Point(f"train/{name}", row[name], int(row["images"])) for row in rows for name in ROW_METRICS if name in row
+    ]
+    for name in evaluation.criteria:
+        for kind, suffix in (("value", ""), ("own", "_own")):
+            column = evaluation.column(name, kind)
+            found += [Point(f"criterion/{name}{suffix}", value, step * batch) for step, value in column.items()]
     return found
 
 
@@ -73,14 +74,20 @@ def write_artifacts(folder: Path, rows: list[dict[str, float]], evaluation: Eval
     files.write_json(folder / "spectrum.json", {space: evaluation.spectrum(space) for space in SPACES})
     if trial.snapshot_steps():
         shutil.copy(trial.snapshot_path(trial.snapshot_steps()[-1]), folder / "weights.safetensors")
-    names = [criterion["name"] for criterion in evaluation.criteria.values()]
-    figure = trial_figure(history, names, evaluation.spectrum("z"), trial.config["batch_size"], trial.key)
+    figure = trial_figure(
+        history, first_spaces(evaluation), evaluation.spectrum("z"), trial.config["batch_size"], trial.key
+    )
     save(figure, folder / "trial.png")
+
+
+def first_spaces(evaluation: Evaluation) -> list[str]:
+    """The columns of each criterion's published space."""
+    return [name for name, c in evaluation.criteria.items() if not c["spaces"] or name.endswith(f"_{c['spaces'][0]}")]
 
 
 def joined_history(rows: list[dict[str, float]], evaluation: Evaluation) -> list[dict[str, float]]:
     """The rows of a trial's history, with the criteria measured at their step."""
-    columns = {criterion["name"]: evaluation.column(criterion["name"]) for criterion in evaluation.criteria.values()}
+    columns = {name: evaluation.column(name) for name in evaluation.criteria}
     return [
         row | {name: column[int(row["step"])] for name, column in columns.items() if int(row["step"]) in column}
         for row in rows
@@ -112,7 +119,7 @@ class StudyMirror:
     """What the stages after train add to the study's runs."""
 
     def __init__(self, study: StudyRecord) -> None:
-        self.tracking = Tracking(study.mlruns, study.name, study.identity)
+        self.tracking = Tracking(Path(study.folders["mlruns"]), study.name, study.identity)
 
     def probed(self, entry: Entry, snapshots: dict[str, Any]) -> None:
         """Add probe accuracies over training, and whatever of the trial MLflow missed."""
@@ -121,9 +128,10 @@ class StudyMirror:
         self._catch_up(entry)
         batch = entry.trial.config["batch_size"]
         scores = [
-            Point(f"probe/{name}_top1", score["top1"], int(step) * batch)
-            for step, scored in snapshots.items()
-            for name, score in scored.items()
+            Point(f"probe/{name}_{number}", value, int(step) * batch)
+            for step, found in snapshots.items()
+            for name, score in found.items()
+            for number, value in score["numbers"].items()
         ]
         self.tracking.add(entry.trial.key, points=scores)
 
@@ -135,6 +143,10 @@ class StudyMirror:
             self._catch_up(entry)
             chosen = entry.trial.key in picks
             self.tracking.add(entry.trial.key, tags={"selected": criterion if chosen else "no"})
+
+    def links(self, ui: str) -> dict[str, str]:
+        """trial -> the address of its run in the MLflow UI; empty where MLflow can't be read."""
+        return {key: f"{ui}/#/experiments/{where}" for key, where in self.tracking.places().items()}
 
     def attach(self, folder: Path) -> None:
         """Copy a folder of results to the study's own run."""

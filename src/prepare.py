@@ -14,15 +14,17 @@ from src.screen import make_console
 
 
 def prepare(config: DictConfig) -> None:
-    """Make data/<name>/images/ and data/<name>/labels/ from conf/data/<name>.yaml."""
+    """Make images/, labels/ and budgets/ below data/<name> from conf/data/<name>.yaml."""
     from src.build import build
-    from src.data.pack import write_pack
+    from src.data.budgets import write_budgets
+    from src.data.pack import read_labels, write_pack
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     data = plain["data"]
     splits = build({**data["source"], "_partial_": True})()
     folder = Path(plain["folders"]["data"]) / data["name"]
     manifest = write_pack(folder, data["name"], splits, data)
+    write_budgets(folder / "budgets", read_labels(manifest, "probe"), **plain["budgets"])
 
     table = Table(title=f"{data['name']}: packed in {folder}", title_justify="left")
     for column in ("split", "images", "source images", "size"):

@@ -3,55 +3,98 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from src import app
 
+if TYPE_CHECKING:
+    from src.features import Split
+    from src.record import Entry, StudyRecord
+
 
 def probe(config: DictConfig) -> None:
-    """Fit on the labels of ``probe``, score on ``val``, write runs/<study>/probe.json and mirror it to MLflow."""
-    from rich.progress import track
-
-    from src import files
+    """Fit on the labels of ``probe``, score on ``val``, write probe.json of the study and of what confirmed it."""
+    from src.confirmation import SUFFIX
     from src.device import set_up
-    from src.features import Split, encode, score, trial_features
-    from src.mirror import StudyMirror
     from src.record import StudyRecord
-    from src.screen import make_console, probe_table
-    from src.trial import build_method
+    from src.screen import make_console
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     set_up("cpu", settings["threads"])
-    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
+    folder = Path(settings["folders"]["runs"]) / settings["study"]
+    repeated = folder.with_name(folder.name + SUFFIX)
+    study = StudyRecord(folder)
+    tuned, numbers = settings["finetune"]["trials"], [entry.number for entry in study.entries]
+    if not isinstance(tuned, list) or not set(tuned) <= set(numbers):
+        raise ValueError(f"finetune.trials must be numbers of study {study.name}, 0 to {max(numbers)}, got {tuned}")
+    _probe_study(study, settings, tuned)
+    if (repeated / "study.json").exists():
+        _probe_study(StudyRecord(repeated), settings, [])
+    make_console().print(f"next: python -m src.selection study={settings['study']}", highlight=False)
+
+
+def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int]) -> None:
+    from rich.progress import track
+
+    from src import files
+    from src.embedding import encode
+    from src.features import Split, score, trial_features
+    from src.mirror import StudyMirror
+    from src.screen import make_console
+    from src.show import probe_table
+    from src.trial import build_method
+
     fitted, scored = Split(study.manifest, "probe"), Split(study.manifest, "val")
     probes = settings["probe"]
     mirror = StudyMirror(study)
-
-    default = study.entries[0]
-    untrained = build_method(default.trial.config, study.manifest.channels).eval().encoder
+    untrained: Any = build_method(study.entries[0].trial.config, study.manifest.channels).eval().encoder
+    baselines = {
+        "raw pixels": [split.pixels() for split in (fitted, scored)],
+        "untrained encoder": [encode(untrained, split.images, study.manifest) for split in (fitted, scored)],
+    }
     result: dict[str, Any] = {
-        "study": settings["study"],
+        "study": study.name,
         "probe": probes,
         "baselines": {
-            "raw pixels": score(probes, fitted, scored, fitted.pixels(), scored.pixels()),
-            "untrained encoder": score(probes, fitted, scored, encode(untrained, fitted), encode(untrained, scored)),
+            name: score(probes, fitted.labelled(bank), scored.labelled(queries), last=True)
+            for name, (bank, queries) in baselines.items()
         },
         "trials": {},
     }
     for entry in track(study.entries, description="probing", console=make_console(), transient=True):
-        snapshots = {}
-        for step in entry.trial.snapshot_steps() if entry.trained else []:
+        snapshots: dict[str, Any] = {}
+        steps = entry.trial.snapshot_steps() if entry.trained else []
+        for step in steps:
             features = trial_features(entry.trial, step, [fitted, scored])
-            snapshots[str(step)] = score(probes, fitted, scored, features["probe"], features["val"])
+            labelled = fitted.labelled(features["probe"]), scored.labelled(features["val"])
+            snapshots[str(step)] = score(probes, *labelled, last=step == steps[-1])
+        if entry.number in tuned and steps:
+            snapshots[str(steps[-1])]["finetune"] = _finetune(study, entry, fitted, scored, settings["finetune"])
         result["trials"][entry.trial.key] = snapshots
         mirror.probed(entry, snapshots)
     path = study.folder / "probe.json"
     files.write_json(path, result)
     console = make_console()
     console.print(probe_table(study, result))
-    console.print(f"written: {path}\nnext: python -m src.selection study={settings['study']}", highlight=False)
+    console.print(f"written: {path}", highlight=False)
+
+
+def _finetune(
+    study: StudyRecord, entry: Entry, fitted: Split, scored: Split, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """The whole encoder trained on with the labels of probe: what the trial is worth as a starting point."""
+    from src.features import as_record
+    from src.finetuning import finetune
+    from src.loop import Normalise
+
+    method: Any = entry.trial.method(entry.trial.snapshot_steps()[-1], study.manifest.channels)
+    normalise = Normalise(study.manifest.mean, study.manifest.std, "cpu")
+    how = {name: value for name, value in settings.items() if name != "trials"}
+    return as_record(
+        finetune(method.encoder, normalise, fitted.images, fitted.classes, scored.images, scored.classes, **how)
+    )
 
 
 if __name__ == "__main__":

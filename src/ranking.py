@@ -1,91 +1,168 @@
-"""Ranks the trials of a study by one label-free criterion, or says why it can't."""
+"""Ranks the candidates of a pool by a rule, says how sure the pick is, and settles ties by counted cost."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from src import files
-from src.record import Entry, StudyRecord
-from src.trial import dimensions
+import numpy as np
+
+from src.pool import Floats, Member, Pool
+from src.rule import Rule, check_comparable, measured
+
+SNAPSHOTS = ("last", "all")
+TOLD_APART = 0.05  # a candidate that beats the pick in fewer draws than this share can be told apart from it
 
 
-def rank(study: StudyRecord, name: str) -> dict[str, Any]:
-    """The pick of each method, runners-up in order, and what was dropped with its reason.
+class Candidate(NamedTuple):
+    """A configuration at one point of its training, with all its seeds."""
 
-    Raises ValueError on an unknown criterion, trials it doesn't compare, or no trial left to pick from.
+    members: list[Member]
+    snapshot: int
+    values: Floats  # (columns,), signed so that higher is better, mean over seeds
+
+    @property
+    def flops(self) -> float:
+        return self.members[0].snapshots[self.snapshot].flops
+
+
+def rank(pool: Pool, rule: Rule, *, snapshots: str, draws: int, seed: int) -> dict[str, Any]:
+    """The pick of each method (of all where the rule compares methods), the order, and what was dropped and why.
+
+    Raises ValueError on trials that the rule doesn't compare, or where no trial is left to pick from.
     """
-    if name not in study.criteria:
-        raise ValueError(f"criterion must be one of {', '.join(sorted(study.criteria))}, got {name!r}")
-    criterion = study.criteria[name]
-    dropped = [_dropped(entry, entry.reason) for entry in study.entries if entry.status != "complete"]
-    healthy = _once([entry for entry in study.entries if entry.status == "complete"])
-    for entry in healthy:
-        if entry.criterion(name) is None:
-            dropped.append(_dropped(entry, entry.evaluation.refusal(name)))
-    ranked = [entry for entry in healthy if entry.criterion(name) is not None]
-    if not ranked:
+    dropped = [_dropped(m, m.reason) for m in pool.members if m.status != "complete"]
+    candidates = []
+    for members in pool.repetitions(pool.healthy).values():
+        found = _candidates(members, rule, snapshots)
+        candidates += found
+        if not found:
+            dropped += [
+                _dropped(m, next((m.refused[c] for c in rule.columns if c in m.refused), "no value")) for m in members
+            ]
+    if not candidates:
         reasons = "; ".join(sorted({f"{d['status']}: {d['reason']}" for d in dropped}))
-        raise ValueError(f"study {study.name} has no trial to pick from ({reasons})")
-    by_method: dict[str, list[Entry]] = {}
-    for entry in ranked:
-        by_method.setdefault(entry.trial.config["method"]["name"], []).append(entry)
-    groups = list(by_method.values()) if "method" in criterion["within"] else [ranked]
-    for group in groups:
-        check_comparable(group, criterion, study.manifest.channels)
-    sign = -1 if criterion["direction"] == "higher" else 1
-    values = {entry.trial.key: entry.criterion(name) or 0.0 for entry in ranked}
-    orders = [sorted(group, key=lambda e: (sign * values[e.trial.key], e.number)) for group in groups]
+        raise ValueError(f"study {pool.name} has no trial to pick from ({reasons})")
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        method = candidate.members[0].method if "method" in rule.within else ""
+        groups.setdefault(method, []).append(candidate)
+    for group in groups.values():
+        check_comparable([member for candidate in group for member in candidate.members], rule)
+    noise = seed_noise(pool, rule)
+    orders = [_order(group, rule, noise, draws=draws, seed=seed) for group in groups.values()]
     return {
-        "study": study.name,
-        "criterion": criterion,
-        "evaluation": study.protocol,
-        "winners": [_line(order[0], name) for order in orders],
-        "ranking": [_line(entry, name) for order in orders for entry in order],
+        "study": pool.name,
+        "rule": rule.name,
+        "columns": {column: _definition(pool, column) for column in rule.columns},
+        "combined_by": pool.criteria.get(rule.name, pool.criteria["consensus"])["score"] if rule.combine else None,
+        "evaluation": pool.protocol,
+        "snapshots": snapshots,
+        "draws": draws,
+        "seed": seed,
+        "noise": {
+            "halves": max((len(v) for c in candidates for m in c.members for v in m.halves.values()), default=0),
+            "seeds": dict(zip(rule.columns, noise.tolist(), strict=True)) if noise is not None else None,
+        },
+        "winners": [next(line for line in order if line["picked"]) for order in orders],
+        "ranking": [line for order in orders for line in order],
         "dropped": dropped,
     }
 
 
-def check_comparable(entries: list[Entry], criterion: dict[str, Any], channels: int) -> None:
-    """Raise ValueError where the criterion compares only trials that share something these don't."""
-    name, within = criterion["name"], criterion["within"]
-    if "dimension" in within:
-        sizes = {dimensions(entry.trial, channels)[criterion["space"]] for entry in entries}
-        if len(sizes) > 1:
-            raise ValueError(
-                f"{name} is bounded by the number of features and can't rank trials of different "
-                f"{criterion['space']} sizes {sorted(sizes)}: fix model.features and method.projector.dimension, "
-                "or choose another criterion"
-            )
-    if "loss" in within and len({loss_definition(entry) for entry in entries}) > 1:
-        swept = {override.partition("=")[0] for entry in entries for override in entry.overrides}
-        differing = sorted(key for key in swept if key.startswith(("method.", "augmentation.", "batch_size")))
-        raise ValueError(
-            f"{name} compares only trials whose loss is defined alike (method, augmentation, batch size), and these "
-            f"differ in {', '.join(differing) or 'their configuration'}: choose another criterion"
-        )
+def _candidates(members: list[Member], rule: Rule, snapshots: str) -> list[Candidate]:
+    """The points of a configuration's training at which every column has a value for every seed."""
+    found = []
+    count = min(len(member.snapshots) for member in members)
+    for snapshot in range(count) if snapshots == "all" else [count - 1]:
+        values = [[measured(m, column, snapshot) for column in rule.columns] for m in members]
+        if all(value is not None for row in values for value in row):
+            found.append(Candidate(members, snapshot, np.array(values, dtype=float).mean(0) * rule.signs))
+    return found
 
 
-def loss_definition(entry: Entry) -> str:
-    """A fingerprint of everything that defines the pretext loss."""
-    config = entry.trial.config
-    return files.fingerprint({key: config[key] for key in ("method", "augmentation", "batch_size", "data")})
+def seed_noise(pool: Pool, rule: Rule) -> Floats | None:
+    """Each column's standard deviation over seeds, pooled over the configurations that have several; None without."""
+    variances = []
+    for members in pool.repetitions(pool.healthy).values():
+        values = [[measured(m, column, -1) for column in rule.columns] for m in members]
+        if len(values) > 1 and all(value is not None for row in values for value in row):
+            variances.append(np.array(values, dtype=float).var(0, ddof=1))
+    return np.sqrt(np.mean(variances, axis=0)) if variances else None
 
 
-def _once(entries: list[Entry]) -> list[Entry]:
-    """Each trial once, however often it was proposed."""
-    return list({entry.trial.key: entry for entry in reversed(entries)}.values())[::-1]
+def drawn_scores(group: list[Candidate], rule: Rule, noise: Floats | None, *, draws: int, seed: int) -> Floats:
+    """Scores (draws, candidates) as they might have come out with other images and other seeds.
+
+    A draw takes one random half of the images, the same for all candidates: a half's deviation from the mean of the
+    halves has the spread of the full sample's error. Where seeds were repeated, each candidate gets the noise of its
+    mean over seeds on top.
+    """
+    rng = np.random.default_rng(seed)
+    values = np.stack([candidate.values for candidate in group])
+    halves = [_half_deviations(candidate, rule) for candidate in group]
+    count = min(half.shape[0] for half in halves)
+    scores = []
+    for _ in range(draws):
+        drawn = values.copy()
+        if count:
+            chosen = rng.integers(count)
+            drawn += np.stack([half[chosen] for half in halves])
+        if noise is not None:
+            repeated = np.array([[len(candidate.members)] for candidate in group])
+            drawn += rng.normal(size=drawn.shape) * noise / np.sqrt(repeated)
+        scores.append(rule.score(drawn))
+    return np.stack(scores)
 
 
-def _dropped(entry: Entry, reason: str) -> dict[str, Any]:
-    return {"number": entry.number, "trial": entry.trial.key, "status": entry.status, "reason": reason}
+def _half_deviations(candidate: Candidate, rule: Rule) -> Floats:
+    """(halves, columns), mean over seeds; a column without halves doesn't vary."""
+    columns = []
+    for column, sign in zip(rule.columns, rule.signs, strict=True):
+        kept = [member.halves[column] for member in candidate.members if column in member.halves]
+        columns.append(sign * np.mean(kept, axis=0) if kept else np.zeros(0))
+    count = max(len(column) for column in columns)
+    whole = np.stack([column if len(column) == count else np.zeros(count) for column in columns], axis=1)
+    return whole - whole.mean(0) if count else whole
 
 
-def _line(entry: Entry, name: str) -> dict[str, Any]:
-    return {
-        "number": entry.number,
-        "trial": entry.trial.key,
-        "method": entry.trial.config["method"]["name"],
-        "step": entry.trial.snapshot_steps()[-1],
-        "value": entry.criterion(name),
-        "overrides": entry.overrides,
-    }
+def _order(group: list[Candidate], rule: Rule, noise: Floats | None, *, draws: int, seed: int) -> list[dict[str, Any]]:
+    """Candidates best first; picked is the cheapest of those within one standard error of the best."""
+    scores = rule.score(np.stack([candidate.values for candidate in group]))
+    drawn = drawn_scores(group, rule, noise, draws=draws, seed=seed)
+    first = [candidate.members[0].number for candidate in group]
+    order = sorted(range(len(group)), key=lambda i: (-scores[i], group[i].flops, first[i]))
+    best = order[0]
+    error = (drawn - drawn[:, [best]]).std(0)
+    tied = [i for i in order if scores[best] - scores[i] <= error[i]]
+    pick = min(tied, key=lambda i: (group[i].flops, order.index(i)))
+    best_of = drawn == drawn.max(1, keepdims=True)
+    wins = (best_of / best_of.sum(1, keepdims=True)).mean(0)  # equals share a draw: ranks tie often
+    beats_pick = (drawn >= drawn[:, [pick]]).mean(0)
+    return [
+        {
+            "number": first[i],
+            "trial": group[i].members[0].trial,
+            "seeds": [member.seed for member in group[i].members],
+            "method": group[i].members[0].method,
+            "step": group[i].members[0].snapshots[group[i].snapshot].step,
+            "images": group[i].members[0].snapshots[group[i].snapshot].images,
+            "flops": group[i].flops,
+            "score": float(scores[i]),
+            "values": {c: float(s * v) for c, s, v in zip(rule.columns, rule.signs, group[i].values, strict=True)},
+            "overrides": group[i].members[0].overrides,
+            "probability_best": float(wins[i]),
+            "tied_with_best": i in tied,
+            "told_apart": bool(i != pick and beats_pick[i] < TOLD_APART),
+            "picked": i == pick,
+        }
+        for i in order
+    ]
+
+
+def _definition(pool: Pool, column: str) -> dict[str, Any] | None:
+    owner = pool.criteria.get(column) or pool.criteria.get(column.rpartition("_")[0])
+    return {key: owner[key] for key in ("score", "input", "direction", "version")} if owner else None
+
+
+def _dropped(member: Member, reason: str) -> dict[str, Any]:
+    return {"number": member.number, "trial": member.trial, "status": member.status, "reason": reason}

@@ -1,15 +1,18 @@
-"""A study as the stages after train read it: study.json and the trials of the store."""
+"""A study as the stages after train read it from its folder and the store."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from src import files
 from src.data.pack import Manifest, read_manifest
 from src.evaluation import Evaluation
+from src.pool import Member, Pool, Snapshot
 from src.study import read_study
-from src.trial import Trial, read_trial
+from src.trial import Trial, configuration, dimensions, evaluation_flops, knobs, loss_definition, read_trial
 
 
 class Entry(NamedTuple):
@@ -27,11 +30,6 @@ class Entry(NamedTuple):
         """Whether the trial has weights worth measuring."""
         return self.status in ("complete", "collapsed")
 
-    def criterion(self, name: str) -> float | None:
-        """A criterion on the last snapshot; None where it wasn't measured or refused."""
-        values = list(self.evaluation.column(name).values())
-        return values[-1] if values else None
-
 
 class StudyRecord:
     """Everything a study left behind. Raises ValueError where the study, a trial or the data is missing or altered."""
@@ -42,7 +40,7 @@ class StudyRecord:
         self.identity = files.fingerprint(study["identity"])
         self.protocol: dict[str, Any] = study["evaluation"]
         self.criteria: dict[str, dict[str, Any]] = {criterion["name"]: criterion for criterion in study["criteria"]}
-        self.mlruns = Path(study["folders"]["mlruns"])
+        self.folders: dict[str, str] = study["folders"]
         self.manifest = _manifest(study["data"])
         store = Path(study["folders"]["store"])
         self.entries = [self._entry(entry, store) for entry in study["trials"]]
@@ -56,6 +54,85 @@ class StudyRecord:
             )
         evaluation = Evaluation(trial, self.manifest, self.protocol, list(self.criteria.values()))
         return Entry(entry["number"], entry["overrides"], entry["status"], entry["reason"], trial, evaluation)
+
+
+def unlabelled_pool(study: StudyRecord, budgets: dict[str, Any]) -> Pool:
+    """The study without probe's scores: all that selection may see, with budget.json's files where it may see those."""
+    return Pool(
+        name=study.name,
+        data=study.manifest.name,
+        criteria=study.criteria,
+        protocol=study.protocol,
+        probes={},
+        members=[_member(study, entry, {}, None, budgets) for entry in study.entries],
+    )
+
+
+def labelled_pool(study: StudyRecord, probed: dict[str, Any], group: np.ndarray, budgets: dict[str, Any]) -> Pool:
+    """The study with probe.json's scores on val, whose images belong to ``group``, and budget.json's."""
+    return Pool(
+        name=study.name,
+        data=study.manifest.name,
+        criteria=study.criteria,
+        protocol=study.protocol,
+        probes=probed["probe"],
+        members=[_member(study, e, probed["trials"].get(e.trial.key, {}), group, budgets) for e in study.entries],
+        test_sources=int(study.manifest.splits["test"]["groups"]),
+    )
+
+
+def _member(
+    study: StudyRecord, entry: Entry, probed: dict[str, Any], group: np.ndarray | None, budgets: dict[str, Any]
+) -> Member:
+    trial, evaluation = entry.trial, entry.evaluation
+    columns = {column: evaluation.column(column) for column in evaluation.keys}
+    steps = trial.snapshot_steps() if entry.trained else []
+    rows = {int(row["step"]): row for row in (trial.history() if steps else [])}
+    snapshots = [
+        Snapshot(
+            step=step,
+            images=step * trial.config["batch_size"],
+            flops=float(rows[step]["flops"]),
+            loss=rows[step].get("loss"),
+            criteria={column: values[step] for column, values in columns.items() if step in values},
+            probes={name: found["numbers"] for name, found in probed.get(str(step), {}).items()},
+            right={
+                name: _by_source(found["right"], group)
+                for name, found in probed.get(str(step), {}).items()
+                if group is not None and "right" in found
+            },
+        )
+        for step in steps
+    ]
+    timing = trial.folder / "timing.json"
+    return Member(
+        number=entry.number,
+        trial=trial.key,
+        configuration=configuration(trial),
+        seed=int(trial.config["seed"]),
+        method=trial.config["method"]["name"],
+        status=entry.status,
+        reason=entry.reason,
+        overrides=entry.overrides,
+        knobs=knobs(trial),
+        dimensions=dimensions(trial, study.manifest.channels),
+        loss_definition=loss_definition(trial),
+        numerics={name: trial.config[name] for name in ("torch", "source", "device", "threads")},
+        evaluation_flops=evaluation_flops(trial, study.manifest, study.protocol) * len(snapshots),
+        seconds=files.read_json(timing)["train_seconds"] if timing.exists() else None,
+        snapshots=snapshots,
+        halves={
+            name: v[steps[-1]] for name in columns if steps and steps[-1] in (v := evaluation.column(name, "halves"))
+        },
+        refused={name: evaluation.refusal(name) for name in columns if steps and steps[-1] not in columns[name]},
+        budgets={name: found["trials"][trial.key] for name, found in budgets.items() if trial.key in found["trials"]},
+    )
+
+
+def _by_source(right: str, group: np.ndarray) -> np.ndarray:
+    from src.stats import by_group
+
+    return by_group(np.array([digit == "1" for digit in right]), group)
 
 
 def _manifest(data: dict[str, Any]) -> Manifest:

@@ -1,41 +1,79 @@
-"""selection: pick a trial by a label-free criterion. No label is read here, nor anything made from one."""
+"""selection: pick a trial by a rule. No label is read here, nor anything made from one unless the rule asks for it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from src import app
 
+if TYPE_CHECKING:
+    from src.pool import Pool
+
 
 def selection(config: DictConfig) -> None:
-    """Rank a study's trials by a criterion and write runs/<study>/selection.json and selection.txt."""
-    from src import files
+    """Rank a study's trials by a rule and write runs/<study>/selection.json and selection.txt."""
+    from src import check, files
     from src.mirror import StudyMirror
-    from src.ranking import rank
+    from src.ranking import SNAPSHOTS, rank
     from src.record import StudyRecord
-    from src.screen import as_text, make_console, selection_tables
+    from src.rule import make_rule
+    from src.screen import make_console
+    from src.show import as_text, selection_tables
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
-    chosen = rank(study, settings["criterion"]["name"] if "criterion" in settings else study.criterion)
-    files.write_json(study.folder / "selection.json", chosen)
+    check.choice("snapshots", settings["snapshots"], SNAPSHOTS)
+    check.number("draws", settings["draws"], at_least=100, whole=True)
+    check.number("seed", settings["seed"], at_least=0, whole=True)
+    folder = Path(settings["folders"]["runs"]) / settings["study"]
+    study = None if settings["table"] else StudyRecord(folder)
+    pool = _read(settings, study)
+    rule = make_rule(pool, settings["rule"])
+    chosen = rank(pool, rule, snapshots=settings["snapshots"], draws=settings["draws"], seed=settings["seed"])
+    files.write_json(folder / "selection.json", chosen)
 
     console, tables = make_console(), selection_tables(chosen)
     console.print(*tables)
-    files.write_atomically(study.folder / "selection.txt", as_text(tables).encode())
-    picks = {winner["trial"] for winner in chosen["winners"]}
-    StudyMirror(study).selected(study.entries, picks, chosen["criterion"]["name"])
+    files.write_atomically(folder / "selection.txt", as_text(tables).encode())
+    if study is not None:
+        picks = {winner["trial"] for winner in chosen["winners"]}
+        StudyMirror(study).selected(study.entries, picks, chosen["rule"])
     for winner in chosen["winners"]:
-        console.print(
-            f"picked: trial {winner['number']} ({winner['trial']}), method {winner['method']}", highlight=False
-        )
+        console.print(_sentence(winner, chosen), highlight=False)
     if len(chosen["winners"]) > 1:
-        console.print(f"one winner for each method: {chosen['criterion']['name']} doesn't compare methods")
+        console.print(f"one winner for each method: {chosen['rule']} doesn't compare methods")
+    table = f" table={settings['table']}" if settings["table"] else ""
     console.print(
-        f"written: {study.folder / 'selection.json'}\nnext: python -m src.report study={study.name}", highlight=False
+        f"written: {folder / 'selection.json'}\nnext: python -m src.report study={pool.name}{table}", highlight=False
+    )
+
+
+def _read(settings: dict[str, Any], study: Any) -> Pool:
+    """The pool, without labels unless the rule asks for a budget of them."""
+    from src import files
+    from src.record import unlabelled_pool
+    from src.rule import LABELS
+    from src.trial_table import read_pool
+
+    wanted = settings["rule"] if isinstance(settings["rule"], list) else [settings["rule"]]
+    labelled = any(name.startswith(LABELS) for name in wanted)
+    if study is None:
+        return read_pool(Path(settings["table"]), settings["study"], probes=False, budgets=labelled)
+    path = study.folder / "budget.json"
+    return unlabelled_pool(study, files.read_json(path)["files"] if labelled and path.exists() else {})
+
+
+def _sentence(winner: dict[str, Any], chosen: dict[str, Any]) -> str:
+    lines = [line for line in chosen["ranking"] if line["method"] == winner["method"] or len(chosen["winners"]) == 1]
+    alike = [str(line["number"]) for line in lines if not line["told_apart"] and not line["picked"]]
+    best = lines[0]
+    tie = "" if winner is best or winner == best else f", the cheapest of those tied with trial {best['number']}"
+    rest = f"; can't be told apart from {', '.join(alike)}" if alike else ""
+    return (
+        f"picked: trial {winner['number']} ({winner['trial']}) at step {winner['step']}, method {winner['method']}"
+        f"{tie}; best in {100 * winner['probability_best']:.0f} % of draws{rest}"
     )
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from src import app, files
 from src.data.pack import Manifest
-from src.evaluation import Evaluation
+from src.evaluation import Evaluation, columns
 from src.mirror import mirror_trial
 from src.pretraining import run_trial
-from src.screen import Screen, study_table
+from src.screen import Screen
+from src.show import study_table
 from src.study import Study
 from src.tracking import Tracking
 from src.trial import Trial
@@ -27,9 +28,10 @@ class Session:
         study.hold()
         self.settings, self.study, self.manifest, self.criteria = settings, study, manifest, criteria
         self.criterion = settings["criterion"]
+        self.guide = columns(self.criterion)[0]
         identity = study.log_path.stem.removeprefix("log-")
         self.tracking = Tracking(Path(settings["folders"]["mlruns"]), study.name, identity)
-        self.screen = Screen(study.name, trials, self.criterion["name"])
+        self.screen = Screen(study.name, trials, self.guide)
         self.started = time.monotonic()
         self.trials = trials
         self.proposed: set[int] = set()
@@ -47,7 +49,7 @@ class Session:
         rows = trial.history()
         for row in rows:
             if int(row["step"]) in trial.snapshot_steps():
-                evaluation.measure(int(row["step"]), row["loss"])
+                evaluation.measure(int(row["step"]), row.get("loss"))
         if entry is None:
             entry = self._entry(number, overrides, evaluation)
             self.study.append(entry)
@@ -83,7 +85,7 @@ class Session:
                     mirror_trial(self.tracking, number, rows, evaluation, None)
                 else:
                     evaluation.watch(int(update.row["step"]), update.method)
-                values = list(evaluation.column(self.criterion["name"]).values())
+                values = list(evaluation.column(self.guide).values())
                 self.screen.advance(update.row["images"], update.row["loss"], values[-1] if values else None)
                 self._check_time()
         self.unfinished = []
@@ -100,7 +102,7 @@ class Session:
         reason = "loss or gradient is no longer finite" if status == "diverged" else collapse.get("reason", "")
         if status == "complete" and reason:
             status = "collapsed"
-        values = list(evaluation.column(self.criterion["name"]).values())
+        values = list(evaluation.column(self.guide).values())
         last = values[-1] if values and status != "diverged" else None
         sign = 1 if self.criterion["direction"] == "higher" else -1
         told = last if last is not None and status == "complete" else self.criterion["worst"]
@@ -123,7 +125,7 @@ class Session:
         path = self.study.write_summary(
             unfinished,
             data={"name": self.manifest.name, "folder": str(self.manifest.folder), "splits": self.manifest.splits},
-            criterion=self.criterion["name"],
+            criterion=self.guide,
             criteria=self.criteria,
             evaluation=self.settings["evaluation"],
             folders={name: self.settings["folders"][name] for name in ("store", "mlruns")},
@@ -132,9 +134,9 @@ class Session:
         self._mirror()
         entries = list(self.study.entries.values())
         self.tracking.finish(
-            params={"trials": len(entries), "criterion": self.criterion["name"]},
-            tags={"identity": files.fingerprint(self.study.identity)},
+            params={"criterion": self.guide},
+            tags={"identity": files.fingerprint(self.study.identity), "trials": str(len(entries))},
         )
-        self.screen.console.print(study_table([*entries, *unfinished], self.criterion))
+        self.screen.console.print(study_table([*entries, *unfinished], self.guide, self.criterion["direction"]))
         self.study.release()
         return path

@@ -1,4 +1,4 @@
-"""Statistics of a study: source images are the sampling unit, oracles are cross-fitted."""
+"""Means over source images, which are the sampling unit, and percentile intervals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 Floats = NDArray[np.float64]
 
@@ -31,37 +30,10 @@ def accuracy(per_source: Floats) -> Estimate:
     return Estimate(float(per_source.mean()), float(per_source.std(ddof=1) / np.sqrt(len(per_source))))
 
 
-def cross_fitted_regret(per_source: Floats, picks: NDArray[np.int64], *, halvings: int, seed: int) -> Floats:
-    """The best trial's accuracy minus each pick's, the best chosen on one half of the sources, scored on the other.
-
-    ``per_source``: (trials, sources); ``picks``: trial indices (p,). Averaged over both directions of ``halvings``
-    random halvings; signed: a pick may beat the oracle of the other half. Returns (p,).
-    """
-    rng = np.random.default_rng(seed)
-    sources = per_source.shape[1]
-    total = np.zeros(len(picks))
-    for _ in range(halvings):
-        halves = np.array_split(rng.permutation(sources), 2)
-        for chosen_on, scored_on in (halves, halves[::-1]):
-            oracle = per_source[:, chosen_on].mean(1).argmax()
-            scored = per_source[:, scored_on].mean(1)
-            total += scored[oracle] - scored[picks]
-    return total / (2 * halvings)
-
-
-def kendall(criterion: Floats, per_source: Floats, *, resamples: int, seed: int) -> tuple[float, float, float]:
-    """Kendall's tau-b between a criterion (trials,) and accuracy, with a 95 % percentile interval.
-
-    Trials are resampled, and within each resample the sources that accuracy is averaged over. NaN below 3 trials.
-    """
-    if len(criterion) < 3:
-        return float("nan"), float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    trials, sources = per_source.shape
-    drawn = []
-    for _ in range(resamples):
-        index = rng.integers(trials, size=trials)
-        weight = np.bincount(rng.integers(sources, size=sources), minlength=sources) / sources
-        drawn.append(kendalltau(criterion[index], per_source[index] @ weight).statistic)
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return float(kendalltau(criterion, per_source.mean(1)).statistic), float(low), float(high)
+def interval(values: Floats) -> tuple[float, float] | None:
+    """The 95 % percentile interval of what is finite; None where nothing is."""
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)

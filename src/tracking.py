@@ -96,6 +96,19 @@ class Tracking:
         """Add files to the parent run."""
         return self._try(lambda: self._artifacts(self._run("", self.study), artifacts))
 
+    def places(self) -> dict[str, str]:
+        """trial -> <experiment>/runs/<run>; empty where MLflow fails."""
+        found: dict[str, str] = {}
+
+        def look_up() -> None:
+            experiment = self._experiment()
+            query = f"tags.`stepwise.study` = '{self.identity}'"
+            for run in self._api().search_runs([experiment], query, max_results=BATCH):
+                found[run.data.tags["stepwise.trial"]] = f"{experiment}/runs/{run.info.run_id}"
+
+        self._try(look_up)
+        return {key: found[key] for key in sorted(found) if key != "-"}
+
     def retry_now(self) -> None:
         """Ask MLflow at the next call even where it has just failed."""
         self._quiet_until = 0.0
@@ -194,11 +207,3 @@ def git_tags() -> dict[str, str]:
         return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed)).lower()}
     except (OSError, subprocess.CalledProcessError):
         return {}
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -70,11 +70,11 @@ def _proposal() -> tuple[int | None, list[str]]:
 
 def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest) -> None:
     """Raise ValueError where the default configuration or an end of the search space can't be trained or measured."""
-    from src.evaluation import check_criterion, check_protocol
+    from src.protocol import check_guide, check_protocol
     from src.trial import dimensions, identify
 
     check_protocol(settings["evaluation"], manifest)
-    check_criterion(settings["criterion"], settings["evaluation"], dimensions(trial, manifest.channels))
+    check_guide(settings["criterion"], settings["evaluation"], dimensions(trial, manifest.channels))
     if HydraConfig.get().mode == RunMode.RUN:
         return
     from src.sweep import Sweep
@@ -87,7 +87,7 @@ def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest) -> 
         plain: Any = OmegaConf.to_container(changed)
         try:
             end = identify(plain, manifest, trial.folder.parent, device=plain["device"], threads=plain["threads"])
-            check_criterion(plain["criterion"], plain["evaluation"], dimensions(end, manifest.channels))
+            check_guide(plain["criterion"], plain["evaluation"], dimensions(end, manifest.channels))
         except ValueError as error:
             raise ValueError(f"the search space has {name}={value}: {error}") from None
 

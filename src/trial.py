@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from src import check, files
 from src.build import build
@@ -86,15 +87,29 @@ def identify(config: dict[str, Any], manifest: Manifest, store: Path, *, device:
         "std": list(manifest.std),
     }
     _check(trial_config, manifest)
-    targets = [trial_config[group]["_target_"].rpartition(".")[0] for group in ("model", "method", "augmentation")]
-    targets.append(trial_config["method"]["projector"]["_target_"].rpartition(".")[0])
-    trial_config |= {
-        "device": torch.device(device).type,
-        "threads": threads,
-        "torch": torch.__version__.partition("+")[0],
-        "source": source_checksum("src.loop", "src.optim", *targets),
-    }
+    trial_config |= {"device": torch.device(device).type, "threads": threads, **numerics(trial_config)}
     return Trial(trial_config, store / files.fingerprint(trial_config))
+
+
+def numerics(config: dict[str, Any]) -> dict[str, str]:
+    """What a trial's numbers depend on beside its settings: the torch release and the code that trains it."""
+    targets = [config[group]["_target_"].rpartition(".")[0] for group in ("model", "method", "augmentation")]
+    if config["method"]["projector"] is not None:
+        targets.append(config["method"]["projector"]["_target_"].rpartition(".")[0])
+    source = source_checksum("src.loop", "src.optim", *targets)
+    return {"torch": torch.__version__.partition("+")[0], "source": source}
+
+
+def reseeded(trial: Trial, seed: int) -> Trial:
+    """The trial with another seed. Raises ValueError where today's code or torch would train it differently."""
+    for name, now in numerics(trial.config).items():
+        if trial.config[name] != now:
+            raise ValueError(
+                f"trial {trial.key} was trained by {name} {trial.config[name]}, and this is {now}: "
+                "run its study again before it is repeated"
+            )
+    config = trial.config | {"seed": seed}
+    return Trial(config, trial.folder.with_name(files.fingerprint(config)))
 
 
 def read_trial(folder: Path) -> Trial:
@@ -157,3 +172,38 @@ def trial_flops(trial: Trial, manifest: Manifest) -> int:
     with torch.device("meta"):
         method = build_method(trial.config, manifest.channels)
     return step_flops(method, manifest.splits["pretrain"]["shape"][1:], trial.config["batch_size"])
+
+
+def configuration(trial: Trial) -> str:
+    """A fingerprint of everything that names the trial but its seed: trials that share it are repetitions."""
+    return files.fingerprint({key: value for key, value in trial.config.items() if key != "seed"})
+
+
+def loss_definition(trial: Trial) -> str:
+    """A fingerprint of everything that defines the pretext loss."""
+    return files.fingerprint({key: trial.config[key] for key in ("method", "augmentation", "batch_size", "data")})
+
+
+def knobs(trial: Trial) -> dict[str, Any]:
+    """The settings that a person chose, flat: method.temperature, optimizer.learning_rate, ..."""
+    chosen = flatten({key: trial.config[key] for key in DETERMINES_WEIGHTS if key != "seed"})
+    return {key: value for key, value in chosen.items() if not key.endswith(("_target_", "_partial_"))}
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def evaluation_flops(trial: Trial, manifest: Manifest, protocol: dict[str, Any]) -> int:
+    """Counted floating-point operations of measuring one snapshot: the images, and their views under both recipes."""
+    with torch.device("meta"):
+        method = build_method(trial.config, manifest.channels)
+        method.eval()
+        image = torch.empty(1, *manifest.splits["pretrain"]["shape"][1:])
+    with FlopCounterMode(display=False) as counter:
+        method.projector(method.encoder(image))
+    return int(counter.get_total_flops()) * int(protocol["images"] * (1 + 2 * protocol["views"]))

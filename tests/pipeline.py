@@ -18,9 +18,7 @@ DVC = str(Path(sys.executable).parent / "dvc")
 
 
 def make_pipeline(folder: Path, database: Path) -> Project:
-    project = Project(folder, database)
-    for name in ("src", "conf"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    project = Project(folder, database).own_code()
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "params.yaml").write_text("experiment: tiny\n")

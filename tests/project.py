@@ -27,6 +27,7 @@ TINY_TRIAL = [
     "method.projector.width=32",
     "method.projector.dimension=8",
     "evaluation.images=64",
+    "evaluation.halves=2",
     "evaluation.views=3",
     "batch_size=32",
     "threads=1",
@@ -62,6 +63,12 @@ class Project:
         global zygote
         zygote = zygote or Zygote()
         return zygote.start(f"src.{stage}", list(arguments), self.folder, clean_environment() | environment)
+
+    def own_code(self) -> Project:
+        """Copy src and conf into the folder, where run_afresh finds them before the repository's."""
+        for name in ("src", "conf"):
+            shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        return self
 
     def run_afresh(self, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """In a process of its own, nothing preloaded."""
@@ -100,8 +107,9 @@ class Project:
         return json.loads((self.folder / path).read_text())
 
     def fingerprint(self) -> dict[str, bytes]:
-        """Everything that must come out identical: study, trials and selection, without timings and databases."""
-        patterns = ("study.json", "selection.json", "record.json", "history.json", "config.json", "*.safetensors")
+        """Everything that must come out identical: studies, trials and picks, without timings and databases."""
+        decisions = ("study.json", "selection.json", "confirmation.json")
+        patterns = (*decisions, "record.json", "history.json", "config.json", "*.safetensors")
         names = [path for pattern in patterns for path in (self.folder / "runs").rglob(pattern)]
         names += list((self.folder / "runs").glob("store/*/criteria/*.json"))
         return {
@@ -144,7 +152,9 @@ class Project:
 def finished_study(project: Project) -> Project:
     project.prepare()
     project.ok("train", *project.sweep())
-    project.ok("probe", "study=tiny", "probe.knn.k=5", "threads=1")
-    project.ok("selection", "study=tiny")
+    project.ok("selection", "study=tiny", "draws=100")
+    project.ok("confirm", "study=tiny", "top=2")
+    project.ok("probe", "study=tiny", "threads=1")
+    project.ok("budget", "study=tiny", "threads=1")
     project.ok("report", *REPORT)
     return project

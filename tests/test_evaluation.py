@@ -6,20 +6,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from src import files
 from src.criteria.rankme import rankme
-from src.data.pack import Manifest, read_manifest
+from src.criteria.spectra import eigenvalues, singular_values
+from src.data.pack import Manifest, open_images, read_manifest
 from src.device import set_up
-from src.evaluation import Evaluation, embed, load_criteria, spectrum
-from src.features import Split, encode, trial_features
+from src.embedding import embed, encode, held_out_losses
+from src.evaluation import Evaluation, load_criteria, spectrum
+from src.features import Split, trial_features
 from src.loop import Normalise
 from src.pretraining import run_trial
 from src.trial import Trial, build_method
 from tests.composed import packed, settings_of, trial_of
 from tests.project import ROOT
+
+ZEROS = torch.zeros(4, 1, 20, 20, dtype=torch.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +51,11 @@ def test_training_mode_is_refused(trial: Trial, manifest: Manifest) -> None:
     method = build_method(trial.config, 1)
     method.train()
     with pytest.raises(RuntimeError, match="eval mode"):
-        embed(method, torch.zeros(4, 1, 20, 20, dtype=torch.uint8), trial, manifest, settings_of()["evaluation"])
+        embed(method, ZEROS, trial, manifest, settings_of()["evaluation"], turned=False)
     with pytest.raises(RuntimeError, match="eval mode"):
-        encode(method.encoder, Split(manifest, "val"))
+        held_out_losses(method, ZEROS, trial, manifest, settings_of()["evaluation"])
+    with pytest.raises(RuntimeError, match="eval mode"):
+        encode(method.encoder, ZEROS, manifest)
 
 
 def test_views_are_grouped_by_image(trial: Trial, manifest: Manifest) -> None:
@@ -56,12 +63,14 @@ def test_views_are_grouped_by_image(trial: Trial, manifest: Manifest) -> None:
     protocol = settings_of("evaluation.reference.strength=0")["evaluation"]
     evaluation = evaluation_of(trial, manifest)
     method = trial.method(60, 1)
-    spaces = embed(method, evaluation._subset, trial, manifest, protocol)
+    spaces = embed(method, evaluation._subset, trial, manifest, protocol, turned=True)
     for space, d in (("h", 16), ("z", 8)):
         e = spaces[space]
         assert e.images.shape == (64, d) and e.reference.shape == e.own.shape == (64, 3, d)
         assert torch.allclose(e.reference, e.images[:, None].expand(-1, 3, -1), atol=1e-5)
         assert not torch.allclose(e.own, e.images[:, None].expand(-1, 3, -1), atol=1e-2)
+        assert e.rotations is not None and torch.allclose(e.rotations[0], e.images, atol=1e-5)
+        assert not torch.allclose(e.rotations[1], e.images, atol=1e-2)
 
 
 def test_criteria_are_those_of_the_snapshots_embeddings(trial: Trial, manifest: Manifest) -> None:
@@ -71,10 +80,45 @@ def test_criteria_are_those_of_the_snapshots_embeddings(trial: Trial, manifest: 
     with torch.no_grad():
         x = Normalise(manifest.mean, manifest.std, "cpu")(evaluation._subset.float() / 255)
         z = method.projector(method.encoder(x))
-    assert evaluation.column("rankme")[60] == pytest.approx(rankme(z, eps=1e-7), rel=1e-4)
+    assert evaluation.column("rankme_z")[60] == pytest.approx(rankme(singular_values(z), eps=1e-7), rel=1e-4)
     assert evaluation.column("train_loss")[60] == 1.5
-    assert evaluation.column("lidar")[60] != evaluation.column("lidar", "own")[60]
-    assert "alpha_req fits the ranks" in evaluation.refusal("alpha_req")
+    assert evaluation.column("lidar_z")[60] != evaluation.column("lidar_z", "own")[60]
+    assert len(evaluation.column("rankme_h", "halves")[60]) == settings_of()["evaluation"]["halves"]
+    assert "alpha_req" in evaluation.refusal("alpha_req_h")
+    assert "training rotates its views: set augmentation.rotate=0" in evaluation.refusal("rotation_probe_h")
+
+
+def test_the_held_out_loss_is_the_trials_own_on_images_it_never_saw(trial: Trial, manifest: Manifest) -> None:
+    protocol = settings_of()["evaluation"]
+    images = torch.from_numpy(np.array(open_images(manifest, "probe")[:64]))
+    losses = held_out_losses(trial.method(60, 1), images, trial, manifest, protocol)
+    assert losses.shape == (2,) and bool(torch.isfinite(losses).all())
+    assert torch.equal(losses, held_out_losses(trial.method(60, 1), images, trial, manifest, protocol))
+    assert (
+        losses.mean() < held_out_losses(build_method(trial.config, 1).eval(), images, trial, manifest, protocol).mean()
+    )
+
+
+def test_a_criterion_added_later_measures_only_itself(trial: Trial, manifest: Manifest) -> None:
+    evaluation = evaluation_of(trial, manifest, seed=3)
+    few = {name: c for name, c in evaluation.criteria.items() if c["name"] == "lidar"}
+    evaluation.criteria = few
+    evaluation.measure(60, 1.0)
+    before = dict(evaluation.values["60"])
+    later = evaluation_of(trial, manifest, seed=3)
+    later.measure(60, 1.0)
+    assert before.items() <= later.values["60"].items() and len(later.values["60"]) > len(before) + 20
+
+
+def test_the_rotation_probe_needs_upright_images_and_training_that_never_turned_them(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    still = trial_of(manifest, tmp_path, "augmentation.rotate=0")
+    evaluation = evaluation_of(still, manifest)
+    criterion = evaluation.criteria["rotation_probe_h"]
+    assert "needs images with a way up: set data.oriented=true" in evaluation._invalid("rotation_probe_h", criterion)
+    evaluation.manifest = manifest._replace(oriented=True)
+    assert evaluation._invalid("rotation_probe_h", criterion) == ""
 
 
 def test_another_protocol_is_another_record(trial: Trial, manifest: Manifest) -> None:
@@ -96,7 +140,7 @@ def test_watching_leaves_training_as_it_was(trial: Trial, manifest: Manifest) ->
 def test_spectrum_is_that_of_the_centred_covariance() -> None:
     e = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 7) + 3
     expected = torch.linalg.eigvalsh(torch.cov(e.double().T)).flip(0)
-    assert spectrum(e) == pytest.approx(expected.tolist(), rel=1e-5)
+    assert spectrum(eigenvalues(e)) == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_features_of_the_last_snapshot_are_cached(trial: Trial, manifest: Manifest) -> None:

@@ -10,17 +10,20 @@ from src.criteria.feature_std import feature_std
 from src.criteria.participation_ratio import participation_ratio
 
 
-def collapsed(z: Float[Tensor, "n d"], *, spread: float, rank: float) -> dict[str, Any]:
+def collapsed(
+    z: Float[Tensor, "n d"], eigenvalues: Float[Tensor, "d"], *, spread: float, rank: float
+) -> dict[str, Any]:
     """The collapse gate: whether the embeddings of different images still differ, and in more than one direction.
 
     Complete collapse: feature std below ``spread`` of its isotropic value 1/sqrt(d). Dimensional collapse:
-    participation ratio below ``rank``. Source of the first: SimSiam, CVPR 2021, section 4.1; of the second: Jing et
-    al., ICLR 2022 (arXiv 2110.09348). Returns both values and the reason, empty for a healthy trial.
+    participation ratio of z's covariance ``eigenvalues`` below ``rank``. Source of the first: SimSiam, CVPR 2021,
+    section 4.1; of the second: Jing et al., ICLR 2022 (arXiv 2110.09348). Returns both values and the reason, empty
+    for a healthy trial.
     """
     if not bool(torch.isfinite(z).all()):
         return {"spread": 0.0, "rank": 0.0, "reason": "embeddings are not finite"}
     measured_spread = feature_std(z) * z.shape[1] ** 0.5
-    measured_rank = participation_ratio(z)
+    measured_rank = participation_ratio(eigenvalues)
     reason = ""
     if measured_spread < spread:
         reason = f"all images map to one point: feature std is {measured_spread:.3g} of isotropic, below {spread:g}"

@@ -4,13 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from src import check
 
-def rankme(z: Float[Tensor, "n d"], *, eps: float) -> float:
-    """Effective rank of the embeddings: exp of the entropy of the normalised singular values.
 
-    Neither centred nor squared; lies in [1, min(n, d)] up to ``eps``. A zero matrix has rank 1 by this formula's
-    limit of identical rows. Source: Garrido et al., RankMe, ICML 2023 (arXiv 2210.02885), eq. 1-2.
+def rankme(sigma: Float[Tensor, "k"], *, eps: float) -> float:
+    """Effective rank: exp of the entropy of the normalised singular values; in [1, k] up to ``eps``.
+
+    Neither centred nor squared; ``eps`` is added after normalising, as published. A zero matrix counts as rank one.
+    Source: Garrido et al., RankMe, ICML 2023 (arXiv 2210.02885), eq. 1-2.
     """
-    sigma = torch.linalg.svdvals(z.double())
+    check.number("criterion.score.eps of rankme", eps, at_least=0)
     p = sigma / sigma.sum().clamp_min(torch.finfo(sigma.dtype).tiny) + eps
-    return float(torch.exp(-(p * p.log()).sum()))
+    return float(torch.special.entr(p).sum().exp())

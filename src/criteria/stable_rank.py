@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def stable_rank(h: Float[Tensor, "n d"]) -> float:
-    """Sum of the squared singular values over the largest one; not centred; in [1, min(n, d)], 0 for a zero matrix.
+def stable_rank(sigma: Float[Tensor, "k"]) -> float:
+    """Sum of the squared singular values over the largest one; not centred; in [1, k], 0 for a zero matrix.
 
     Source: Tsitsulin et al., 2023 (arXiv 2305.16562).
     """
-    squared = torch.linalg.svdvals(h.double()) ** 2
-    return float(squared.sum() / squared[0].clamp_min(torch.finfo(squared.dtype).tiny))
+    squared = sigma.square()
+    return float(squared.sum() / squared.amax().clamp_min(torch.finfo(sigma.dtype).tiny))

@@ -5,5 +5,5 @@ from torch import Tensor
 
 
 def train_loss(losses: Float[Tensor, "steps"]) -> float:
-    """Mean pretext loss over the last row's steps; comparable only where everything that defines the loss is equal."""
+    """Mean pretext loss over the given steps; comparable only where everything that defines the loss is equal."""
     return float(losses.double().mean())

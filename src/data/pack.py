@@ -25,6 +25,7 @@ class Manifest(NamedTuple):
     mean: tuple[float, ...]  # per channel, of the pretrain split, in [0, 1]
     std: tuple[float, ...]
     splits: dict[str, dict[str, Any]]  # split -> count, shape, checksum
+    oriented: bool  # whether the images have a way up
 
     @property
     def channels(self) -> int:
@@ -101,7 +102,14 @@ def read_manifest(folder: Path) -> Manifest:
         raw = files.read_json(path)
         if raw["format"] != FORMAT:
             raise ValueError(f"format {raw['format']}")
-        return Manifest(raw["name"], folder, tuple(raw["mean"]), tuple(raw["std"]), raw["splits"])
+        return Manifest(
+            raw["name"],
+            folder,
+            tuple(raw["mean"]),
+            tuple(raw["std"]),
+            raw["splits"],
+            bool(raw["config"].get("oriented", False)),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is not a manifest of format {FORMAT} ({error}): run python -m src.prepare data={folder.name}"

@@ -1,131 +1,169 @@
-"""What each criterion declares: invariances, bounds, and agreement with a float64 reference of its formula."""
+"""What each criterion's yaml declares: invariances, a direction, a worst value, what compared trials must share."""
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import yaml
-from hypothesis import given, settings
+from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from src.build import build
-from src.criteria.alignment import alignment
-from src.criteria.alpha_req import alpha_req
-from src.criteria.feature_std import feature_std
-from src.criteria.lidar import lidar
-from src.criteria.participation_ratio import participation_ratio
-from src.criteria.rankme import rankme
-from src.criteria.stable_rank import stable_rank
-from src.criteria.uniformity import uniformity
-from tests.project import ROOT
-
-CONFIGS = sorted((ROOT / "conf" / "criterion").glob("*.yaml"))
-IMAGE_CRITERIA: dict[str, Callable[[Tensor], float]] = {
-    "rankme": partial(rankme, eps=1e-7),
-    "stable_rank": stable_rank,
-    "participation_ratio": participation_ratio,
-    "feature_std": feature_std,
-    "uniformity": uniformity,
-    "alpha_req": alpha_req,
-}
-
-
-def embeddings(seed: int, n: int = 120, d: int = 60) -> Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    scale = torch.logspace(0, -2, d)
-    return torch.randn(n, d, generator=draw) * scale + 0.1
-
-
-def views(seed: int, n: int = 40, v: int = 5, d: int = 12) -> Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(n, 1, d, generator=draw) + 0.3 * torch.randn(n, v, d, generator=draw)
+from tests.criteria.inputs import CONFIGS, INPUTS, OF_EMBEDDINGS, embeddings, given, measured, scored, value
 
 
 def rotation(d: int, seed: int) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
-    return torch.linalg.qr(torch.randn(d, d, generator=draw, dtype=torch.float64))[0].float()
+    return torch.linalg.qr(torch.randn(d, d, generator=draw, dtype=torch.float64))[0]
+
+
+def shift(d: int, seed: int) -> Tensor:
+    return torch.randn(d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+CHANGES: dict[str, Callable[[Tensor, int, float], Tensor]] = {
+    "scale": lambda e, seed, size: e * size,
+    "rotation": lambda e, seed, size: e @ rotation(e.shape[-1], seed),
+    "translation": lambda e, seed, size: e + shift(e.shape[-1], seed),
+    "permutation": lambda e, seed, size: e[torch.randperm(len(e), generator=torch.Generator().manual_seed(seed))],
+}
+DECLARED = [(name, change) for name in OF_EMBEDDINGS for change in CONFIGS[name]["invariances"]]
+UNDECLARED = [
+    (name, change)
+    for name in OF_EMBEDDINGS
+    for change in ("scale", "rotation", "translation")
+    if change not in CONFIGS[name]["invariances"]
+]
+
+
+@pytest.mark.parametrize(("name", "change"), DECLARED)
+@settings(max_examples=3, deadline=None, derandomize=True)
+@drawn(seed=st.integers(0, 10_000), size=st.floats(0.01, 100))
+def test_blind_to_what_is_declared(name: str, change: str, seed: int, size: float) -> None:
+    e = embeddings(seed)
+    assert measured(name, CHANGES[change](e, seed, size)) == pytest.approx(measured(name, e), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "change"), UNDECLARED)
+def test_not_blind_to_anything_else(name: str, change: str) -> None:
+    e = embeddings(1)
+    assert measured(name, CHANGES[change](e, 1, 0.05)) != pytest.approx(measured(name, e), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["idest", "cluster_learnability", "rotation_probe", "sigreg"])
+def test_the_same_seed_gives_the_same_value_and_another_seed_another(name: str) -> None:
+    tensor = given(CONFIGS[name]["input"], embeddings(2))
+    score = build(CONFIGS[name]["score"])
+    state = torch.get_rng_state()
+    assert score(tensor) == score(tensor)
+    assert len({score(tensor, seed=seed) for seed in range(6)}) > 1
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 100))
-@pytest.mark.parametrize("name", IMAGE_CRITERIA)
-def test_blind_to_scale_and_to_the_order_of_images(name: str, seed: int, scale: float) -> None:
-    z, criterion = embeddings(seed), IMAGE_CRITERIA[name]
-    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
-    assert criterion(scale * z[order]) == pytest.approx(criterion(z), rel=1e-3, abs=1e-5)
-
-
-@pytest.mark.parametrize("name", ["rankme", "stable_rank", "participation_ratio", "uniformity", "alpha_req"])
-def test_blind_to_rotation(name: str) -> None:
-    z, criterion = embeddings(3), IMAGE_CRITERIA[name]
-    assert criterion(z @ rotation(z.shape[1], 1)) == pytest.approx(criterion(z), rel=1e-3)
-
-
-@settings(max_examples=10, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 10_000))
-def test_ranks_stay_inside_their_bounds(seed: int) -> None:
-    n, d = 30, 20
-    z = embeddings(seed, n, d)
-    for name in ("rankme", "stable_rank", "participation_ratio"):
-        assert 1 - 1e-6 <= IMAGE_CRITERIA[name](z) <= d + 1e-3
-    assert 1 - 1e-6 <= lidar(views(seed), delta=1e-4, eps=1e-8) <= 12 + 1e-3
-
-
-def test_lidar_is_not_scale_invariant_because_delta_is_absolute() -> None:
-    e = views(0)
-    assert lidar(e * 1e-3, delta=1e-4, eps=1e-8) != pytest.approx(lidar(e, delta=1e-4, eps=1e-8), rel=1e-3)
-    assert lidar(e * 1e3, delta=1e-9, eps=1e-8) == pytest.approx(lidar(e, delta=1e-9, eps=1e-8), rel=1e-3)
-
-
-def test_lidar_against_its_formula() -> None:
-    e = views(5).double().numpy()
-    n, v, d = e.shape
-    mu_i, mu = e.mean(1), e.mean((0, 1))
-    s_b = sum(np.outer(m - mu, m - mu) for m in mu_i) / (n - 1)
-    s_w = sum(np.outer(x - m, x - m) for m, xs in zip(mu_i, e, strict=True) for x in xs) / (n * (v - 1))
-    eigenvalues, axes = np.linalg.eigh(s_w + 1e-4 * np.eye(d))
-    root = axes @ np.diag(eigenvalues**-0.5) @ axes.T
-    lam = np.linalg.eigvalsh(root @ s_b @ root)
-    p = lam / lam.sum() + 1e-8
-    assert lidar(views(5), delta=1e-4, eps=1e-8) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-4)
-
-
-def test_alignment_and_uniformity_against_their_formulas() -> None:
-    z = views(7).double().numpy()
-    z /= np.linalg.norm(z, axis=-1, keepdims=True)
-    v = z.shape[1]
-    pairs = [np.square(z[:, i] - z[:, j]).sum(-1).mean() for i in range(v) for j in range(i)]
-    assert alignment(views(7)) == pytest.approx(np.mean(pairs), rel=1e-5)
-    one = z[:, 0]
-    kernel = [np.exp(-2 * np.square(a - b).sum()) for i, a in enumerate(one) for b in one[:i]]
-    assert uniformity(views(7)[:, 0]) == pytest.approx(np.log(np.mean(kernel)), rel=1e-5)
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_criterions_yaml_says_all_that_selection_needs(path: Path) -> None:
-    criterion = yaml.safe_load(path.read_text())
-    assert set(criterion) == {"name", "score", "space", "input", "direction", "within", "worst", "version"}
-    assert criterion["name"] == path.stem
-    assert criterion["space"] in ("h", "z", "history")
-    assert criterion["input"] in ("images", "views", "losses")
-    assert criterion["direction"] in ("higher", "lower")
-    assert set(criterion["within"]) <= {"method", "dimension", "loss"}
-    assert build(criterion["score"]).func.__doc__ or criterion["score"]
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_worst_value_is_worse_than_what_healthy_trials_reach(path: Path) -> None:
-    criterion = yaml.safe_load(path.read_text())
-    tensor = {"images": embeddings(0), "views": views(0), "losses": torch.tensor([4.0])}[criterion["input"]]
-    value = build(criterion["score"])(tensor)
-    assert (
-        value > criterion["worst"]
-        if criterion["direction"] == "higher"
-        else value < criterion["worst"] or (path.stem == "uniformity" and value <= criterion["worst"])
+@drawn(seed=st.integers(0, 10_000))
+def test_values_stay_inside_their_bounds(seed: int) -> None:
+    n, v, d = 40, 4, 12
+    e = embeddings(seed, n, v, d)
+    bounds: dict[str, tuple[float, float]] = dict.fromkeys(
+        ("rankme", "lidar", "stable_rank", "participation_ratio", "nesum"), (1.0, d)
     )
+    bounds |= {"matrix_entropy": (0, math.log(d)), "coherence": (1, n / d), "self_cluster": (-1 / (n - 1), 1)}
+    bounds |= {"alignment": (0, 4), "uniformity": (-8, 0), "feature_std": (0, d**-0.5), "sigreg": (0, 7.5 * n)}
+    bounds |= {"two_nn": (0, math.inf), "cluster_learnability": (0, 1), "rotation_probe": (0, 1)}
+    for name, (low, high) in bounds.items():
+        assert low - 1e-5 <= measured(name, e) <= high + 1e-5, name
+
+
+def test_ranks_do_not_grow_with_features_that_say_nothing_new() -> None:
+    e = embeddings(3, d=12)
+    twice = torch.cat([e, e], dim=-1)
+    for name in ("rankme", "stable_rank", "participation_ratio", "nesum", "matrix_entropy", "coherence"):
+        assert measured(name, twice) == pytest.approx(measured(name, e), rel=1e-4), name
+
+
+@pytest.mark.parametrize("name", OF_EMBEDDINGS)
+def test_float32_is_enough(name: str) -> None:
+    e = embeddings(4)
+    assert measured(name, e.float()) == pytest.approx(measured(name, e), rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize(("name", "criterion"), CONFIGS.items(), ids=list(CONFIGS))
+def test_a_criterions_yaml_says_all_that_selection_needs(name: str, criterion: dict) -> None:
+    keys = {"name", "score", "input", "spaces", "direction", "within", "invariances", "worst", "version"}
+    pool = criterion["input"] == "columns"
+    assert set(criterion) == keys | ({"columns"} if pool else set())
+    assert criterion["name"] == name
+    assert criterion["score"]["_target_"] == f"src.criteria.{name}.{name}"
+    assert criterion["input"] in INPUTS
+    assert criterion["direction"] in ("higher", "lower", "none")
+    assert set(criterion["within"]) <= {"method", "dimension", "loss"}
+    assert set(criterion["invariances"]) <= set(CHANGES)
+    assert type(criterion["version"]) is int
+    assert (criterion["worst"] is None) == (pool or criterion["direction"] == "none")
+    assert criterion["worst"] is None or math.isfinite(criterion["worst"])
+    of_embeddings = name in OF_EMBEDDINGS
+    assert criterion["spaces"] in (["h"], ["z"], ["h", "z"], ["z", "h"]) if of_embeddings else criterion["spaces"] == []
+    assert of_embeddings or criterion["invariances"] == []
+
+
+@pytest.mark.parametrize("name", [name for name, c in CONFIGS.items() if c["input"] == "columns"])
+def test_the_columns_of_a_pool_are_other_criteria_in_a_space_of_theirs(name: str) -> None:
+    columns = CONFIGS[name]["columns"]
+    assert len(set(columns)) == len(columns) > 1
+    for column in columns:
+        criterion, space = CONFIGS[column.rpartition("_")[0]], column.rpartition("_")[2]
+        assert space in criterion["spaces"]
+        assert criterion["direction"] != "none"
+
+
+@pytest.mark.parametrize(("name", "criterion"), CONFIGS.items(), ids=list(CONFIGS))
+def test_settings_live_in_the_yaml_alone(name: str, criterion: dict) -> None:
+    function = build(criterion["score"]).func
+    given_here, *rest = inspect.signature(function).parameters.values()
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in rest)
+    assert given_here.default is given_here.empty
+    assert {p.name for p in rest} == set(criterion["score"]) - {"_target_", "_partial_"}
+    assert "Source" in (function.__doc__ or "") or name in ("train_loss", "heldout_loss", "consensus")
+
+
+@pytest.mark.parametrize("name", [name for name, c in CONFIGS.items() if c["worst"] is not None])
+def test_the_worst_value_is_worse_than_what_healthy_trials_reach(name: str) -> None:
+    criterion = CONFIGS[name]
+    healthy = measured(name, embeddings(0)) if name in OF_EMBEDDINGS else value(name, torch.tensor([4.0]))
+    assert healthy > criterion["worst"] if criterion["direction"] == "higher" else healthy < criterion["worst"]
+
+
+@pytest.mark.parametrize("name", OF_EMBEDDINGS)
+def test_what_is_returned_is_plain_numbers(name: str) -> None:
+    result = scored(name, given(CONFIGS[name]["input"], embeddings(0)))
+    if isinstance(result, tuple):
+        assert result._fields[0] == "value"  # type: ignore[attr-defined]
+    assert all(type(number) in (float, int) for number in (result if isinstance(result, tuple) else (result,)))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "wrong"),
+    [
+        ("rankme", "eps", -1.0),
+        ("lidar", "delta", 0.0),
+        ("lidar", "eps", -1.0),
+        ("alpha_req", "first_rank", 0),
+        ("alpha_req", "fewest_ranks", 1),
+        ("sigreg", "directions", 0),
+        ("sigreg", "knots", 1),
+        ("idest", "sizes", 2),
+        ("idest", "smallest", 1.0),
+        ("idest", "repeats", 0),
+        ("cluster_learnability", "restarts", 0),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_key(name: str, setting: str, wrong: float) -> None:
+    tensor = given(CONFIGS[name]["input"], embeddings(0))
+    with pytest.raises(ValueError, match=rf"^criterion\.score\.{setting} of {name} must be .*, got {wrong}$"):
+        build(CONFIGS[name]["score"])(tensor, **{setting: wrong})

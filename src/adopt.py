@@ -1,0 +1,45 @@
+"""adopt: encoders that were trained elsewhere become trials of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src import app
+
+
+def adopt(config: DictConfig) -> None:
+    """Keep each weight file as a trial, measure its criteria, and write runs/<study>/study.json."""
+    from src.adoption import adopt_weights
+    from src.data.pack import read_manifest
+    from src.device import set_up
+    from src.evaluation import load_criteria
+    from src.protocol import check_protocol
+    from src.session import Session
+    from src.study import Study
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    set_up("cpu", settings["threads"])
+    manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
+    check_protocol(settings["evaluation"], manifest)
+    wanted = settings["weights"] if isinstance(settings["weights"], list) else [settings["weights"]]
+    store = Path(settings["folders"]["store"])
+    trials = [adopt_weights(Path(path), settings, manifest, store) for path in wanted]
+    criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
+    identity = {"adopted": [trial.key for trial in trials], "evaluation": settings["evaluation"]}
+    identity["criterion"] = settings["criterion"]
+    study = Study(Path(settings["folders"]["runs"]) / settings["study"], identity)
+    session_settings = settings | {"device": "cpu", "checkpoint_seconds": 0.0, "max_hours": None}
+    session = Session(session_settings, study, manifest, criteria, len(trials))
+    try:
+        for number, (path, trial) in enumerate(zip(wanted, trials, strict=True)):
+            session.carry(number, [f"weights={Path(path).name}"], trial)
+    finally:
+        path = session.close()
+        print(f"written: {path}\nnext: python -m src.selection study={settings['study']}")
+
+
+if __name__ == "__main__":
+    app.run(adopt, "adopt")

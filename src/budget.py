@@ -1,0 +1,97 @@
+"""budget: the quality of every trial by a few labels alone, read from one file, cross-validated within it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src import app
+
+if TYPE_CHECKING:
+    from src.data.budgets import Budget
+    from src.record import Entry, StudyRecord
+
+
+def budget(config: DictConfig) -> None:
+    """Write budget.json of the study and of what confirmed it: each label file's skill of every last snapshot."""
+    from src import check
+    from src.confirmation import SUFFIX
+    from src.device import set_up
+    from src.record import StudyRecord
+    from src.screen import make_console
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    check.number("views", settings["views"], at_least=2, whole=True)
+    set_up("cpu", settings["threads"])
+    folder = Path(settings["folders"]["runs"]) / settings["study"]
+    repeated = folder.with_name(folder.name + SUFFIX)
+    names = [
+        _budget_study(StudyRecord(one), settings)
+        for one in ([folder, repeated] if (repeated / "study.json").exists() else [folder])
+    ]
+    make_console().print(
+        f"next: python -m src.selection study={settings['study']} rule=labels_{names[0]}", highlight=False
+    )
+
+
+def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
+    """Score one study; returns the name of its first label file."""
+    from rich.progress import track
+
+    from src import files
+    from src.data.budgets import read_budget
+    from src.screen import make_console
+    from src.show import budget_table
+
+    folder = study.manifest.folder / "budgets"
+    paths = [Path(settings["file"])] if settings["file"] else sorted(folder.glob("*.csv"))
+    if not paths:
+        raise ValueError(f"no label file in {folder}: run python -m src.prepare, or name one with file=<path>")
+    count = study.manifest.splits["probe"]["count"]
+    budgets = {path.stem: read_budget(path, count) for path in paths}
+    result: dict[str, Any] = {
+        name: {"labels": len(found.places), "checksum": files.checksum(path), "trials": {}}
+        for (name, found), path in zip(budgets.items(), paths, strict=True)
+    }
+    console = make_console()
+    for entry in track(study.entries, description="scoring", console=console, transient=True):
+        if entry.trained:
+            for name, skill in _score(study, entry, budgets, settings).items():
+                result[name]["trials"][entry.trial.key] = skill
+    path = study.folder / "budget.json"
+    kept = files.read_json(path)["files"] if settings["file"] and path.exists() else {}
+    files.write_json(path, {"study": study.name, "files": kept | result})
+    console.print(budget_table(study, result))
+    console.print(f"written: {path}", highlight=False)
+    return min(result)
+
+
+def _score(study: StudyRecord, entry: Entry, budgets: dict[str, Budget], settings: dict[str, Any]) -> dict[str, float]:
+    """Each budget's skill; the images of all budgets are encoded once."""
+    import numpy as np
+    import torch
+
+    from src.data.pack import open_images
+    from src.embedding import encode, views_of
+    from src.probes.label_budget import label_budget
+
+    needed = np.unique(np.concatenate([found.places for found in budgets.values()]))
+    images = torch.from_numpy(open_images(study.manifest, "probe")[needed])
+    method = entry.trial.method(entry.trial.snapshot_steps()[-1], study.manifest.channels)
+    plain = encode(method.encoder, images, study.manifest)
+    found = {}
+    for name, few in budgets.items():
+        place = np.searchsorted(needed, few.places)
+        features = plain[place][:, None]
+        if min(len(np.unique(few.groups[few.classes == c])) for c in np.unique(few.classes)) < 2:
+            features = views_of(method, images[place], study.manifest, study.protocol, settings["views"])
+        classes, groups = torch.from_numpy(few.classes), torch.from_numpy(few.groups)
+        keys = {key: settings[key] for key in ("folds", "strengths", "seed")}
+        found[name] = label_budget(features, classes, groups, **keys)["skill"]
+    return found
+
+
+if __name__ == "__main__":
+    app.run(budget, "budget")

@@ -1,0 +1,68 @@
+"""compare: where two trials differ, in their configurations, in what was measured and over training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src import app
+
+if TYPE_CHECKING:
+    from src.pool import Member, Pool
+
+
+def compare(config: DictConfig) -> None:
+    """Print the differences of two trials and write their curves to report/compare-<a>-<b>.svg."""
+    from src import check
+    from src.figures import save
+    from src.findings import trial_row
+    from src.report_figures import curves_figure
+    from src.screen import make_console
+    from src.show import comparison_tables
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    check.choice("quality", settings["quality"], ("linear", "knn"))
+    if not isinstance(settings["trials"], list) or len(settings["trials"]) != 2:
+        raise ValueError(f"trials must be the numbers of two trials, [0,7], got {settings['trials']}")
+    pool = _pool(settings)
+    pair = [_member(pool, number) for number in settings["trials"]]
+    console = make_console()
+    console.print(*comparison_tables(*pair))
+    rows = [trial_row(member, settings["quality"]) for member in pair]
+    labelled = all(settings["quality"] in row["probes"] for row in rows)
+    metrics = {"columns": [settings["column"]], "quality": settings["quality"] if labelled else None}
+    figure = curves_figure(metrics, {f"trial {row['number']}": row for row in rows})
+    folder = Path(settings["folders"]["report"])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"compare-{'-'.join(str(number) for number in settings['trials'])}.svg"
+    save(figure, path)
+    console.print(f"written: {path}", highlight=False)
+
+
+def _pool(settings: dict[str, Any]) -> Pool:
+    from src import files
+    from src.data.pack import read_labels
+    from src.record import StudyRecord, labelled_pool, unlabelled_pool
+    from src.trial_table import read_pool
+
+    if settings["table"]:
+        return read_pool(Path(settings["table"]), settings["study"], probes=True, budgets=True)
+    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
+    path = study.folder / "probe.json"
+    if not path.exists():
+        return unlabelled_pool(study, {})
+    return labelled_pool(study, files.read_json(path), read_labels(study.manifest, "val")["group"], {})
+
+
+def _member(pool: Pool, number: Any) -> Member:
+    found = next((member for member in pool.members if member.number == number), None)
+    if found is None:
+        numbers = [member.number for member in pool.members]
+        raise ValueError(f"trials must be numbers of study {pool.name}, {min(numbers)} to {max(numbers)}, got {number}")
+    return found
+
+
+if __name__ == "__main__":
+    app.run(compare, "compare")

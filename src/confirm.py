@@ -1,0 +1,126 @@
+"""confirm: the first few trials of a selection once more with fresh seeds, and the selection repeated on those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src import app
+
+if TYPE_CHECKING:
+    from src.record import Entry, StudyRecord
+
+
+def confirm(config: DictConfig) -> None:
+    """Train runs/<study>-confirm, an ordinary study, and write runs/<study>/confirmation.json."""
+    from src import check, files
+    from src.confirmation import compare
+    from src.device import set_up
+    from src.record import StudyRecord, unlabelled_pool
+    from src.screen import make_console
+    from src.show import confirmation_table
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    check.number("top", settings["top"], at_least=1, whole=True)
+    if not settings["seeds"]:
+        raise ValueError("seeds must name at least one fresh seed, got none")
+    for seed in settings["seeds"]:
+        check.number("seeds", seed, at_least=0, whole=True)
+    check.number("checkpoint_seconds", settings["checkpoint_seconds"], at_least=0)
+    if settings["max_hours"] is not None:
+        check.number("max_hours", settings["max_hours"], above=0)
+    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
+    chosen = None if settings["trials"] is not None else _selection(study)
+    entries = _wanted(study, chosen, settings)
+    set_up(entries[0].trial.config["device"], entries[0].trial.config["threads"])
+    fresh = _train(study, entries, settings)
+    console = make_console()
+    if chosen is None:
+        console.print(f"written: {fresh.folder / 'study.json'}", highlight=False)
+        return
+    result = compare(chosen, unlabelled_pool(study, {}), unlabelled_pool(fresh, {}))
+    path = study.folder / "confirmation.json"
+    files.write_json(path, result)
+    console.print(confirmation_table(result))
+    for winner in result["winners"]:
+        console.print(
+            f"confirmed: trial {winner['number']} ({winner['trial']}), method {winner['method']}", highlight=False
+        )
+    console.print(f"written: {path}\nnext: python -m src.report study={study.name}", highlight=False)
+
+
+def _selection(study: StudyRecord) -> dict[str, Any]:
+    from src import files
+
+    path = study.folder / "selection.json"
+    if not path.exists():
+        raise ValueError(
+            f"{path} is missing: run python -m src.selection study={study.name} first, or name trials=[...]"
+        )
+    chosen: dict[str, Any] = files.read_json(path)
+    if any(column.startswith("labels_") for column in chosen["columns"]):
+        raise ValueError(f"{path} was made with labels, which confirm doesn't read: select by a label-free rule first")
+    return chosen
+
+
+def _wanted(study: StudyRecord, chosen: dict[str, Any] | None, settings: dict[str, Any]) -> list[Entry]:
+    by_number = {entry.number: entry for entry in study.entries}
+    if chosen is None:
+        unknown = [number for number in settings["trials"] if number not in by_number]
+        if unknown or not settings["trials"]:
+            raise ValueError(
+                f"trials must be numbers of study {study.name}, 0 to {max(by_number)}, got {settings['trials']}"
+            )
+        return [by_number[number] for number in settings["trials"]]
+    taken: dict[str, list[int]] = {}
+    per_method = len(chosen["winners"]) > 1
+    for line in chosen["ranking"]:
+        numbers = taken.setdefault(line["method"] if per_method else "", [])
+        if line["number"] not in numbers:
+            numbers.append(line["number"])
+    picked = [winner["number"] for winner in chosen["winners"]]
+    first = [number for numbers in taken.values() for number in numbers[: settings["top"]]]
+    return [by_number[number] for number in dict.fromkeys(picked + first)]
+
+
+def _train(study: StudyRecord, entries: list[Entry], settings: dict[str, Any]) -> StudyRecord:
+    """Carry the fresh trials through as a study of their own; interrupted, the same command goes on."""
+    from src.confirmation import SUFFIX
+    from src.record import StudyRecord
+    from src.session import Session
+    from src.study import Study
+    from src.trial import reseeded
+
+    guide = study.criteria[study.criterion.rpartition("_")[0] or study.criterion]
+    session_settings = {
+        "criterion": guide,
+        "evaluation": study.protocol,
+        "device": entries[0].trial.config["device"],
+        "folders": study.folders,
+        **{key: settings[key] for key in ("max_hours", "checkpoint_seconds")},
+    }
+    wanted = [(entry, seed, reseeded(entry.trial, seed)) for seed in settings["seeds"] for entry in entries]
+    trained = {entry.trial.key: entry for entry in study.entries}
+    for _, seed, trial in wanted:
+        if trial.key in trained:
+            raise ValueError(f"seeds must be fresh, and trial {trained[trial.key].number} was trained with {seed}")
+    identity = {"confirms": study.identity, "criterion": guide, "evaluation": study.protocol}
+    identity |= {"trials": [trial.key for _, _, trial in wanted]}
+    folder = study.folder.with_name(study.name + SUFFIX)
+    session = Session(
+        session_settings, Study(folder, identity), study.manifest, list(study.criteria.values()), len(wanted)
+    )
+    try:
+        for number, (entry, seed, trial) in enumerate(wanted):
+            session.carry(number, [*entry.overrides, f"seed={seed}"], trial)
+    except app.OutOfTime:
+        raise ValueError("the budget of hours is spent; finished trials are kept, the same command goes on") from None
+    finally:
+        session.close()
+    return StudyRecord(folder)
+
+
+if __name__ == "__main__":
+    app.run(confirm, "confirm")

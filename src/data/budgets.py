@@ -1,0 +1,83 @@
+"""Label budgets: files that hold the labels of a few probe images and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from src import check, files
+
+
+class Budget(NamedTuple):
+    """The labelled images that somebody could afford."""
+
+    places: np.ndarray  # (n,) in the probe split
+    classes: np.ndarray  # (n,)
+    groups: np.ndarray  # (n,)
+
+
+def draw_budget(classes: np.ndarray, groups: np.ndarray, per_class: int, rng: np.random.Generator) -> Budget | None:
+    """``per_class`` images of every class, of different groups; None where a class has fewer groups."""
+    chosen = []
+    for label in np.unique(classes):
+        order = rng.permutation(np.flatnonzero(classes == label))
+        _, first = np.unique(groups[order], return_index=True)
+        if len(first) < per_class:
+            return None
+        chosen.append(order[np.sort(first)[:per_class]])
+    places = np.sort(np.concatenate(chosen))
+    return Budget(places, classes[places], groups[places])
+
+
+def write_budgets(
+    folder: Path, labels: dict[str, np.ndarray], *, per_class: list[int], draws: int, seed: int
+) -> list[str]:
+    """``draws`` files for each number of labels per class, and all.csv; a number that a class can't fill is left out.
+
+    A file is <per class>-<draw>.csv with columns index (in the probe split), class and group. Returns their names.
+    """
+    check.number("budgets.draws", draws, at_least=1, whole=True)
+    for number in per_class:
+        check.number("budgets.per_class", number, at_least=1, whole=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.csv"):
+        stale.unlink()
+    if "class" not in labels:
+        return []
+    classes, groups = labels["class"], labels["group"]
+    budgets = {"all": Budget(np.arange(len(classes)), classes, groups)}
+    for number in per_class:
+        for draw in range(draws):
+            budget = draw_budget(classes, groups, number, np.random.default_rng([seed, number, draw]))
+            if budget is not None:
+                budgets[f"{number}-{draw}"] = budget
+    for name, budget in budgets.items():
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("index", "class", "group"))
+        table.writerows(zip(*(column.tolist() for column in budget), strict=True))
+        files.write_atomically(folder / f"{name}.csv", text.getvalue().encode())
+    return sorted(budgets)
+
+
+def read_budget(path: Path, images: int) -> Budget:
+    """Raises ValueError where the file isn't such a table, or names an image that the probe split hasn't got."""
+    if not path.exists():
+        raise ValueError(f"{path} doesn't exist: it holds columns index (in the probe split), class and group")
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = [np.array([int(row[name]) for row in rows]) for name in ("index", "class", "group")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} must hold whole numbers in columns index, class and group ({error})") from None
+    budget = Budget(*columns)
+    if len(budget.places) == 0 or len(np.unique(budget.classes)) < 2:
+        raise ValueError(f"{path} must label images of at least 2 classes, got {len(budget.places)} images")
+    outside = budget.places[(budget.places < 0) | (budget.places >= images)]
+    if len(outside):
+        raise ValueError(f"{path} names image {outside[0]}; the probe split has {images}")
+    return budget

@@ -1,0 +1,172 @@
+"""evidence: trains the pools that criteria are judged on, keeps their trial table, and says what can be trusted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src import app
+
+if TYPE_CHECKING:
+    from src.pool import Pool
+
+PREDICTED = re.compile(r"([\d.]+) TFLOP counted, (\d+) minutes predicted")
+
+
+def evidence(config: DictConfig) -> None:
+    """Bring every pool into the table, one after the other, then judge the table and write the page."""
+    from src import check
+    from src.screen import make_console
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    check.flag("judge_only", settings["judge_only"])
+    check.number("halvings", settings["halvings"], at_least=1, whole=True)
+    check.number("resamples", settings["resamples"], at_least=100, whole=True)
+    check.number("rule.largest", settings["rule"]["largest"], at_least=1, at_most=4, whole=True)
+    console = make_console()
+    if not settings["judge_only"]:
+        missing = [pool for pool in _pools(settings) if pool not in _kept(settings)]
+        _print_cost(missing, console)
+        for data, method in missing:
+            _carry(data, method, settings)
+            _keep(data, method, settings)
+            console.print(f"kept: {_study(data, method)} in {settings['table']}", highlight=False)
+    _judge(settings, console)
+
+
+def _pools(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(data, method) for method in settings["pools"]["methods"] for data in settings["pools"]["data"]]
+
+
+def _study(data: str, method: str) -> str:
+    return f"evidence-{data}-{method}"
+
+
+def _kept(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """The pools that the table holds with every seed that is wanted."""
+    from src.trial_table import read_about, read_pool
+
+    path = Path(settings["table"])
+    if not path.exists():
+        return []
+    studies = read_about(path)["pools"]
+    kept = []
+    for pool in _pools(settings):
+        if _study(*pool) in studies:
+            members = read_pool(path, _study(*pool), probes=False, budgets=False).members
+            if {member.seed for member in members} >= set(settings["seeds"]):
+                kept.append(pool)
+    return kept
+
+
+def _print_cost(missing: list[tuple[str, str]], console: Any) -> None:
+    """What is left to train, by a dry run of each pool; the second seeds of the upper half come on top."""
+    if not missing:
+        return
+    console.print(f"{len(missing)} pools to train; asking each what it costs", highlight=False)
+    tflops = minutes = 0.0
+    for data, method in missing:
+        out = _run("train", "-m", f"pool={data}", f"method={method}", "dry_run=true", capture=True)
+        found = PREDICTED.search(out)
+        assert found is not None, out
+        tflops, minutes = tflops + float(found[1]), minutes + float(found[2])
+        console.print(f"  {_study(data, method)}: {found[1]} TFLOP, {found[2]} minutes", highlight=False)
+    console.print(
+        f"first seeds: {tflops:,.0f} TFLOP, {minutes / 60:.1f} hours on one thread; second seeds of the upper half add "
+        "about half of that. Interrupted, the same command goes on.",
+        highlight=False,
+    )
+
+
+def _run(stage: str, *arguments: str, capture: bool = False) -> str:
+    command = [sys.executable, "-m", f"src.{stage}", *arguments]
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE if capture else None)
+    if done.returncode:
+        raise SystemExit(done.returncode)  # the stage has said why
+    return done.stdout or ""
+
+
+def _carry(data: str, method: str, settings: dict[str, Any]) -> None:
+    """Train, probe and repeat one pool; whatever the store has is read back."""
+    from src.confirmation import SUFFIX
+
+    study = _study(data, method)
+    _run("prepare", f"data={data}") if not (Path(settings["folders"]["data"]) / data / "budgets").exists() else None
+    _run("train", "-m", f"pool={data}", f"method={method}")
+    _run("probe", f"study={study}", "threads=1")  # whose best half is repeated
+    _run("budget", f"study={study}", "threads=1")
+    if settings["seeds"]:
+        numbers, seeds = (",".join(map(str, found)) for found in (_upper_half(study, settings), settings["seeds"]))
+        _run("confirm", f"study={study}", f"trials=[{numbers}]", f"seeds=[{seeds}]")
+        _run("probe", f"study={study}", "threads=1")  # and these with the repetitions
+        _run("budget", f"study={study}{SUFFIX}", "threads=1")
+
+
+def _upper_half(study: str, settings: dict[str, Any]) -> list[int]:
+    """The better half of a pool's healthy trials, by quality on val."""
+    pool = _pool(study, settings)
+    quality = settings["quality"]
+    ordered = sorted(pool.healthy, key=lambda m: -float(m.last.right[quality].mean()))
+    return [member.number for member in ordered[: -(-len(pool.members) // 2)]]
+
+
+def _pool(study: str, settings: dict[str, Any]) -> Pool:
+    from src import files
+    from src.data.pack import read_labels
+    from src.record import StudyRecord, labelled_pool
+
+    record = StudyRecord(Path(settings["folders"]["runs"]) / study)
+    budgets = record.folder / "budget.json"
+    return labelled_pool(
+        record,
+        files.read_json(record.folder / "probe.json"),
+        read_labels(record.manifest, "val")["group"],
+        files.read_json(budgets)["files"] if budgets.exists() else {},
+    )
+
+
+def _keep(data: str, method: str, settings: dict[str, Any]) -> None:
+    """Add a finished pool, with its second seeds, to the table."""
+    from src.confirmation import SUFFIX
+    from src.pool import joined
+    from src.tracking import git_tags
+    from src.trial_table import read_about, read_pool, write_table
+
+    path, study = Path(settings["table"]), _study(data, method)
+    about = read_about(path) if path.exists() else {"pools": {}, "facts": {}}
+    kept = [read_pool(path, name, probes=True, budgets=True) for name in about["pools"] if name != study]
+    pool = _pool(study, settings)
+    if settings["seeds"]:
+        pool = joined(pool, _pool(study + SUFFIX, settings))
+    order = [_study(*wanted) for wanted in _pools(settings)]
+    pools = sorted([*kept, pool], key=lambda found: order.index(found.name))
+    write_table(path, pools, about["facts"] | {study: git_tags()})
+
+
+def _judge(settings: dict[str, Any], console: Any) -> None:
+    from src import files
+    from src.evidence_page import render, study_tables
+    from src.trial_table import read_about, read_pool
+    from src.trust import findings
+
+    path = Path(settings["table"])
+    pools = [read_pool(path, name, probes=True, budgets=True) for name in read_about(path)["pools"]]
+    found = findings(pools, settings)
+    page = Path(settings["page"])
+    files.write_json(page.with_suffix(".json"), found)
+    render(page, found, pools)
+    console.print(*study_tables(found))
+    console.print(f"written: {page}, {page.with_suffix('.json')}", highlight=False)
+
+
+def main() -> None:
+    app.run(evidence, "evidence")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Judges ways of choosing against labelled quality: regret, rank correlation, and how far chance reaches.
+
+Configurations, their seeds and the source images of val are resampled together (hierarchical bootstrap). Whatever is
+chosen by quality (the oracle, the worst) is chosen on one half of the sources and scored on the other.
+Arrays: b draws, c configurations, t trials.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.evaluation import IMPORTED
+from src.pool import Floats, Member, Pool
+from src.rule import Rule, measured
+from src.stats import interval
+
+TOP = 0.10  # a good pick is among the best tenth of its pool
+ROUNDING = 1e-9  # a difference of qualities below it is none, and nothing to divide by
+
+
+class Arena(NamedTuple):
+    """The trials that are judged, grouped into configurations, with their quality on every source image."""
+
+    trials: list[Member]
+    configuration: NDArray[np.int64]  # (t,) which configuration each belongs to
+    right: Floats  # (t, sources)
+
+    @property
+    def configurations(self) -> int:
+        return int(self.configuration.max()) + 1
+
+    def means(self, values: Floats) -> Floats:
+        """(t, ...) -> (c, ...): the mean over seeds."""
+        member = (np.arange(self.configurations)[:, None] == self.configuration).astype(float)
+        return np.asarray((member / member.sum(1, keepdims=True)) @ values)
+
+
+def make_arena(members: list[Member], quality: str) -> Arena:
+    """Raises ValueError where nothing was probed."""
+    known = [member for member in members if member.snapshots and quality in member.last.right]
+    if not known:
+        raise ValueError(f"no trial has a {quality} score on val: run python -m src.probe first")
+    places = {c: i for i, c in enumerate(dict.fromkeys(member.configuration for member in known))}
+    configuration = np.array([places[member.configuration] for member in known])
+    return Arena(known, configuration, np.stack([member.last.right[quality] for member in known]))
+
+
+class Draws(NamedTuple):
+    """Samples of a pool: which seeds of which configurations, and their quality on the two halves of the sources."""
+
+    mix: Floats  # (b, c, t) weights of the seeds
+    on_a: Floats  # (b, c)
+    on_b: Floats
+
+
+def halvings(arena: Arena, *, count: int, seed: int) -> Draws:
+    """The pool as it is, its sources halved at random."""
+    rng = np.random.default_rng(seed)
+    means = arena.means(arena.right)
+    halves = [np.array_split(rng.permutation(means.shape[1]), 2) for _ in range(count)]
+    mix = np.broadcast_to(arena.means(np.eye(len(arena.trials))), (count, arena.configurations, len(arena.trials)))
+    on_a, on_b = (np.stack([means[:, half[side]].mean(1) for half in halves]) for side in (0, 1))
+    return Draws(mix, on_a, on_b)
+
+
+def resamples(arena: Arena, *, count: int, seed: int) -> Draws:
+    """Configurations, their seeds and the sources of each half drawn with replacement; no source is in both halves.
+
+    One seed gives every way of choosing the same draws: their differences are paired.
+    """
+    rng = np.random.default_rng(seed)
+    sources = arena.right.shape[1]
+    weights = []
+    for _ in range(count):
+        halves = [rng.choice(half, size=len(half)) for half in np.array_split(rng.permutation(sources), 2)]
+        weights.append([np.bincount(half, minlength=sources) / len(half) for half in halves])
+    scored = np.einsum("ts,bhs->hbt", arena.right, np.array(weights), optimize=True)
+    seeds_of = [np.flatnonzero(arena.configuration == c) for c in range(arena.configurations)]
+    mix = np.zeros((count, arena.configurations, len(arena.trials)))
+    for b in range(count):
+        for row, c in enumerate(rng.integers(arena.configurations, size=arena.configurations)):
+            for trial in rng.choice(seeds_of[c], size=len(seeds_of[c])):
+                mix[b, row, trial] += 1 / len(seeds_of[c])
+    on_a, on_b = (np.einsum("bct,bt->bc", mix, half) for half in scored)
+    return Draws(mix, on_a, on_b)
+
+
+Chooser = Callable[[Floats], Floats]  # mix (b, c, t) -> scores (b, c), higher is better, NaN takes no part
+
+
+def rule_chooser(arena: Arena, rule: Rule) -> Chooser:
+    """Scores by a rule, computed anew over the configurations drawn; those that lack a column have none."""
+    found = [[measured(member, column, -1) for column in rule.columns] for member in arena.trials]
+    values = np.array([[np.nan if v is None else v for v in row] for row in found], dtype=float) * rule.signs
+    unknown = np.isnan(values)
+
+    def choose(mix: Floats) -> Floats:
+        drawn = mix @ np.where(unknown, 0.0, values)
+        missing = np.any(mix @ unknown > 0, axis=2)
+        if rule.combine is None:
+            return np.where(missing, np.nan, drawn[:, :, 0])
+        scores = np.full(missing.shape, np.nan)
+        for b in range(len(drawn)):
+            known = ~missing[b]
+            if known.any():
+                scores[b, known] = rule.score(drawn[b, known])
+        return scores
+
+    return choose
+
+
+def random_chooser(mix: Floats) -> Floats:
+    """Every configuration alike."""
+    return np.zeros(mix.shape[:2])
+
+
+def default_chooser(arena: Arena) -> Chooser:
+    """The default configuration, a study's trial 0, where it was drawn; else nothing."""
+    own = (member for member in arena.trials if member.number == 0 and member.method != IMPORTED)
+    default = next((member.configuration for member in own), None)
+    trials = np.array([member.configuration == default for member in arena.trials])
+
+    def choose(mix: Floats) -> Floats:
+        return np.where(mix[:, :, trials].sum(2) > 0, 1.0, np.nan)
+
+    return choose
+
+
+class Verdicts(NamedTuple):
+    """How a way of choosing did in each draw, arrays (b,); NaN where it chose nothing."""
+
+    tau: Floats  # Kendall's tau-b of score and quality
+    rho: Floats  # Spearman's
+    quality: Floats  # of the pick
+    regret: Floats  # the oracle's quality minus the pick's
+    over_range: Floats  # / spread
+    over_random: Floats  # / random
+    top: Floats  # whether the pick is among the best tenth
+    spread: Floats  # the oracle's quality minus the worst's
+    random: Floats  # random choice's regret
+
+
+def verdicts(scores: Floats, on_a: Floats, on_b: Floats) -> Verdicts:
+    """Of scores against quality on both halves, all (b, c). Picks with equal scores count with their mean."""
+    nothing = np.isnan(scores).all(1)
+    highest = np.where(np.isnan(scores), -np.inf, scores).max(1, keepdims=True)
+    best = (scores == highest).astype(float)
+    share = best / np.maximum(best.sum(1, keepdims=True), 1)
+    rows = np.arange(len(scores))
+    regret, spread, random = (np.zeros(len(scores)) for _ in range(3))
+    for chosen_on, scored_on in ((on_a, on_b), (on_b, on_a)):
+        oracle = scored_on[rows, chosen_on.argmax(1)]
+        regret += (oracle - (share * scored_on).sum(1)) / 2
+        spread += (oracle - scored_on[rows, chosen_on.argmin(1)]) / 2
+        random += (oracle - scored_on.mean(1)) / 2
+    mean = (on_a + on_b) / 2
+    better = (mean[:, None, :] > mean[:, :, None]).sum(2)  # configurations better than each
+    good = better < max(1, round(TOP * mean.shape[1]))
+    tau, rho = correlations(scores, mean)
+    blank = np.where(nothing, np.nan, 0.0)
+    return Verdicts(
+        tau,
+        rho,
+        (share * mean).sum(1) + blank,
+        regret + blank,
+        regret / np.where(spread > ROUNDING, spread, np.nan) + blank,
+        regret / np.where(random > ROUNDING, random, np.nan) + blank,
+        (share * good).sum(1) + blank,
+        spread + blank,
+        random + blank,
+    )
+
+
+def correlations(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Kendall's tau-b and Spearman's rho along the last axis over what has an x; NaN below 3 or without variation.
+
+    Both from the signs of pairwise differences: their row sums are centred ranks, ties averaged.
+    """
+    known = ~np.isnan(x)
+    pairs = known[:, :, None] & known[:, None, :]
+    filled = np.where(known, x, 0.0)
+    sx = np.where(pairs, np.sign(filled[:, :, None] - filled[:, None, :]), 0.0)
+    sy = np.where(pairs, np.sign(y[:, :, None] - y[:, None, :]), 0.0)
+    rx, ry = sx.sum(2), sy.sum(2)
+    few = known.sum(1) < 3
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tau = (sx * sy).sum((1, 2)) / np.sqrt((sx**2).sum((1, 2)) * (sy**2).sum((1, 2)))
+        rho = (rx * ry).sum(1) / np.sqrt((rx**2).sum(1) * (ry**2).sum(1))
+    return np.where(few, np.nan, tau), np.where(few, np.nan, rho)
+
+
+def judge(chooser: Chooser, whole: Draws, drawn: Draws) -> dict[str, Any]:
+    """Each figure of the verdicts, its mean over the halvings, with the 95 % interval of the resamples.
+
+    Ratios are of means: a mean of ratios would hang on the few halvings that see hardly any range. Empty where the
+    chooser chooses nothing. ``pick`` is the configuration's place, None where several are chosen.
+    """
+    scores = chooser(whole.mix)
+    if np.isnan(scores[0]).all():
+        return {}
+    point = verdicts(scores, whole.on_a, whole.on_b)
+    spread = verdicts(chooser(drawn.mix), drawn.on_a, drawn.on_b)
+    found: dict[str, Any] = {}
+    for name in ("tau", "rho", "quality", "regret", "over_range", "over_random", "top"):
+        found[name] = mean_of(getattr(point, name))
+        found[f"{name}_interval"] = interval(getattr(spread, name))
+    for name, whole_range in (("over_range", point.spread.mean()), ("over_random", point.random.mean())):
+        regret = found["regret"]
+        found[name] = regret / whole_range if regret is not None and whole_range > ROUNDING else None
+    picks = np.flatnonzero(scores[0] == np.nanmax(scores[0]))
+    found["pick"] = int(picks[0]) if len(picks) == 1 else None
+    found["top"] = mean_of(spread.top)  # of one pool it is 0 or 1: the share of resamples says more
+    return found
+
+
+def means_of(values: Floats, axis: int) -> Floats:
+    """The means along an axis of what is known; NaN where nothing is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmean(values, axis=axis))
+
+
+def mean_of(values: Floats) -> float | None:
+    """The mean of what is known."""
+    mean = float(means_of(values, 0))
+    return None if np.isnan(mean) else mean
+
+
+def noise_floor(pool: Pool, column: str) -> float | None:
+    """A column's standard deviation over seeds / over configurations; None without repeated seeds."""
+    values: list[list[float]] = []
+    for members in pool.repetitions(pool.healthy).values():
+        found = [value for member in members if (value := measured(member, column, -1)) is not None]
+        if found:
+            values.append(found)
+    repeated = [np.var(found, ddof=1) for found in values if len(found) > 1]
+    between = np.std([np.mean(found) for found in values], ddof=1) if len(values) > 1 else 0.0
+    return float(np.sqrt(np.mean(repeated)) / between) if repeated and between > 0 else None

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from src import check
+from src.probes.knn import knn as knn_probe
+from src.probes.labelled import Labelled, Score, check_splits
+from src.probes.linear import linear as linear_probe
+from src.rng import generator
+
+
+def cross_validated(
+    fitted: Labelled, scored: Labelled, *, folds: int, seed: int, knn: dict[str, Any], linear: dict[str, Any]
+) -> Score:
+    """Accuracy of kNN and the linear probe on held-out folds of ``fitted`` alone, with standard errors over folds.
+
+    ``knn`` and ``linear`` are those probes' settings. The linear probe chooses its strength inside each fold, on groups
+    of the other folds, so that no score has seen its own labels. For data with one small labelled split.
+    """
+    check_splits("cross_validated", fitted)
+    fold = assign_folds("cross_validated", fitted, folds=folds, seed=seed)
+    accuracies: dict[str, list[float]] = {"knn": [], "linear": []}
+    for number in range(folds):
+        inside, outside = fitted.where(fold != number), fitted.where(fold == number)
+        accuracies["knn"].append(knn_probe(inside, outside, **knn).numbers["top1"])
+        accuracies["linear"].append(linear_probe(inside, outside, **linear).numbers["top1"])
+    numbers: dict[str, float] = {}
+    for name, values in accuracies.items():
+        over_folds = torch.tensor(values, dtype=torch.float64)
+        numbers |= {name: float(over_folds.mean()), f"{name}_error": float(over_folds.std() / folds**0.5)}
+    for name, values in accuracies.items():
+        numbers |= {f"{name}_fold_{number}": value for number, value in enumerate(values)}
+    return Score(numbers, None)
+
+
+def assign_folds(probe: str, split: Labelled, *, folds: int, seed: int) -> Int[Tensor, "n"]:
+    """The fold of each image: whole groups, those of a class dealt out evenly. Raises ValueError on too few groups."""
+    groups, index = split.groups.unique(return_inverse=True)
+    check.number(f"probe.{probe}.folds", folds, at_least=2, at_most=len(groups), whole=True)
+    largest = torch.zeros_like(groups).scatter_reduce(0, index, split.classes, "amax", include_self=False)
+    order = torch.randperm(len(groups), generator=generator(seed, "folds"))
+    by_class = order[largest[order].argsort(stable=True)]
+    fold = torch.zeros_like(groups)
+    fold[by_class] = torch.arange(len(groups)) % folds
+    return fold[index]

@@ -1,0 +1,46 @@
+"""Checks of how criteria are measured, before the first trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from src import check
+from src.build import build
+from src.data.pack import Manifest
+from src.embedding import Embeddings
+from src.evaluation import score
+from src.rng import generator
+
+
+def check_protocol(protocol: dict[str, Any], manifest: Manifest) -> None:
+    """Raise ValueError unless the evaluation's settings fit the data."""
+    count = manifest.splits["pretrain"]["count"]
+    check.number("evaluation.images", protocol["images"], at_least=2, at_most=count, whole=True)
+    check.number("evaluation.pairwise_images", protocol["pairwise_images"], at_least=2, whole=True)
+    check.number("evaluation.views", protocol["views"], at_least=2, whole=True)
+    check.number("evaluation.halves", protocol["halves"], at_least=0, whole=True)
+    check.number("evaluation.seed", protocol["seed"], at_least=0, whole=True)
+    check.number("evaluation.collapse.spread", protocol["collapse"]["spread"], at_least=0, below=1)
+    check.number("evaluation.collapse.rank", protocol["collapse"]["rank"], at_least=1)
+    build(protocol["reference"])
+
+
+def check_guide(criterion: dict[str, Any], protocol: dict[str, Any], dimensions: dict[str, int]) -> None:
+    """Raise ValueError where a criterion can't guide a sampler: relative to a pool, or refusing what it would get."""
+    if criterion["worst"] is None:
+        why = "is relative to a pool of trials" if criterion["input"] == "columns" else "has no better direction"
+        raise ValueError(
+            f"criterion={criterion['name']} {why} and can't guide a sweep: choose another, and use it in selection"
+        )
+    if not criterion["spaces"]:
+        return
+    n, v, d = protocol["images"], protocol["views"], dimensions[criterion["spaces"][0]]
+    draw = generator(0, "check")
+    views = torch.empty(n, v, d).normal_(generator=draw)
+    turned = torch.empty(4, n, d).normal_(generator=draw)
+    score(
+        criterion,
+        getattr(Embeddings(views[:, 0], views, views, turned, protocol["pairwise_images"]), criterion["input"]),
+    )

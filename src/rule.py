@@ -1,0 +1,107 @@
+"""What a selection goes by: one column of criteria, or several combined over the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.build import build
+from src.evaluation import columns as columns_of
+from src.pool import Floats, Member, Pool
+
+LABELS = "labels_"  # labels_5: the skill of a label budget, measured by src.budget
+
+
+class Rule(NamedTuple):
+    """Columns, each with the sign that makes higher better, and how they become one score over a pool."""
+
+    name: str
+    columns: list[str]
+    signs: list[int]
+    within: list[str]  # what compared trials must share
+    combine: Callable[[Tensor], Tensor] | None  # (trials, columns) -> (trials,)
+
+    def score(self, values: Floats) -> Floats:
+        """Scores (trials,) of signed values (trials, columns); higher is better."""
+        if self.combine is None:
+            return values[:, 0]
+        return np.asarray(self.combine(torch.from_numpy(values)).numpy())
+
+
+def make_rule(pool: Pool, wanted: str | list[str]) -> Rule:
+    """The rule of a criterion's name, of a column (rankme_h), of a label budget (labels_5) or of a list of columns.
+
+    Raises ValueError where the pool has no such criterion or nothing says which direction is better.
+    """
+    if isinstance(wanted, list):
+        if not wanted:
+            raise ValueError("rule must name at least one column, got an empty list")
+        combine = pool.criteria["consensus"]["score"]
+        return _combined(pool, "+".join(wanted), wanted, combine)
+    criterion = pool.criteria.get(wanted)
+    if criterion is not None and criterion["input"] == "columns":
+        return _combined(pool, wanted, criterion["columns"], criterion["score"])
+    column = columns_of(criterion)[0] if criterion is not None else wanted
+    sign, within = _direction(pool, column)
+    return Rule(column, [column], [sign], within, None)
+
+
+def rule_of(pool: Pool, chosen: dict[str, Any]) -> Rule:
+    """The rule that a selection.json states."""
+    columns = list(chosen["columns"])
+    return make_rule(pool, chosen["rule"] if len(columns) == 1 or chosen["rule"] in pool.criteria else columns)
+
+
+def _combined(pool: Pool, name: str, columns: list[str], score: dict[str, Any]) -> Rule:
+    directions = [_direction(pool, column) for column in columns]
+    within = sorted({what for _, shared in directions for what in shared})
+    return Rule(name, list(columns), [sign for sign, _ in directions], within, build(score))
+
+
+def _direction(pool: Pool, column: str) -> tuple[int, list[str]]:
+    if column.startswith(LABELS):
+        known = sorted({LABELS + budget for member in pool.members for budget in member.budgets})
+        if column not in known:
+            have = f"measured are {', '.join(known)}" if known else f"run python -m src.budget study={pool.name}"
+            raise ValueError(f"{column} was not measured: {have}")
+        return 1, []
+    owners = {name: c for c in pool.criteria.values() if c["input"] != "columns" for name in columns_of(c)}
+    if column not in owners:
+        known = sorted([*owners, *(name for name, c in pool.criteria.items() if c["input"] == "columns")])
+        raise ValueError(f"rule must be one of {', '.join(known)}, got {column!r}")
+    direction, within = owners[column]["direction"], owners[column]["within"]
+    if direction == "none":
+        raise ValueError(f"{column} has no better direction (published as not monotone): choose another criterion")
+    return (1 if direction == "higher" else -1), list(within)
+
+
+def measured(member: Member, column: str, snapshot: int) -> float | None:
+    """A column's value on a snapshot (counted from the first, or from the last with negative numbers)."""
+    if column.startswith(LABELS):
+        return member.budgets.get(column.removeprefix(LABELS)) if snapshot in (-1, len(member.snapshots) - 1) else None
+    return member.value(column, snapshot)
+
+
+def check_comparable(members: list[Member], rule: Rule) -> None:
+    """Raise ValueError where the rule compares only trials that share something these don't."""
+    if "dimension" in rule.within:
+        spaces = {column.rpartition("_")[2] for column in rule.columns} & {"h", "z"}
+        sizes = {tuple(member.dimensions[space] for space in sorted(spaces)) for member in members}
+        if len(sizes) > 1:
+            shown = sorted(size[0] if len(size) == 1 else size for size in sizes)
+            raise ValueError(
+                f"{rule.name} is bounded by the number of features and can't rank trials of different "
+                f"{' and '.join(sorted(spaces))} sizes {shown}: fix model.features and method.projector.dimension, "
+                "or choose another criterion"
+            )
+    if "loss" in rule.within and len({member.loss_definition for member in members}) > 1:
+        swept = {override.partition("=")[0] for member in members for override in member.overrides}
+        differing = sorted(key for key in swept if key.startswith(("method.", "augmentation.", "batch_size")))
+        raise ValueError(
+            f"{rule.name} compares only trials whose loss is defined alike (method, augmentation, batch size), and "
+            f"these differ in {', '.join(differing) or 'their configuration'}: choose another criterion"
+        )

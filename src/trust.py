@@ -1,0 +1,234 @@
+"""Which criteria can be trusted, for which method: rules found on one half of some pools, judged on all the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from src.evaluation import columns as columns_of
+from src.judgement import (
+    Arena,
+    Draws,
+    Verdicts,
+    correlations,
+    default_chooser,
+    halvings,
+    judge,
+    make_arena,
+    mean_of,
+    means_of,
+    noise_floor,
+    random_chooser,
+    resamples,
+    rule_chooser,
+    verdicts,
+)
+from src.loss_trust import loss_trust, sentence
+from src.pool import Floats, Member, Pool
+from src.rule import LABELS, Rule, make_rule
+from src.stats import interval
+
+RIVALS = ("lidar_z", "rankme_z")
+
+
+def tuning_half(pool: Pool, members: list[Member]) -> list[Member]:
+    """Every second random configuration: those first proposed with an odd number."""
+    return [member for member in members if _first_number(pool, member) % 2 == 1]
+
+
+def judged_half(pool: Pool, members: list[Member]) -> list[Member]:
+    """The default configuration and every other random one."""
+    return [member for member in members if _first_number(pool, member) % 2 == 0]
+
+
+def _first_number(pool: Pool, member: Member) -> int:
+    return min(other.number for other in pool.members if other.configuration == member.configuration)
+
+
+def label_free_columns(pool: Pool) -> list[str]:
+    """Columns with a better direction, the losses left out."""
+    return [
+        column
+        for criterion in pool.criteria.values()
+        if criterion["input"] != "columns" and criterion["direction"] != "none" and "loss" not in criterion["within"]
+        for column in columns_of(criterion)
+    ]
+
+
+def search(pools: list[Pool], *, quality: str, largest: int) -> list[dict[str, Any]]:
+    """Sets of at most ``largest`` columns by the Spearman correlation of their mean rank with quality, averaged over
+    the tuning halves of ``pools``, best first (smaller sets first in a tie). A column that some trial lacks is out."""
+    arenas = [make_arena(tuning_half(pool, pool.healthy), quality) for pool in pools]
+    known = [
+        c
+        for c in label_free_columns(pools[0])
+        if all(m.last.criteria.get(c) is not None for a in arenas for m in a.trials)
+    ]
+    ranks = [_ranks(pool, arena, known) for pool, arena in zip(pools, arenas, strict=True)]
+    truth = [arena.means(arena.right).mean(1) for arena in arenas]
+    sets = [list(chosen) for size in range(1, largest + 1) for chosen in combinations(range(len(known)), size)]
+    total = np.zeros(len(sets))
+    for rank, quality_of in zip(ranks, truth, strict=True):
+        scores = np.stack([rank[:, chosen].mean(1) for chosen in sets])
+        rho = correlations(scores, np.broadcast_to(quality_of, scores.shape))[1]
+        total += np.nan_to_num(rho) / len(arenas)  # columns that don't vary order nothing
+    order = sorted(range(len(sets)), key=lambda i: (-total[i], len(sets[i]), i))
+    return [{"columns": [known[c] for c in sets[i]], "rho": float(total[i])} for i in order]
+
+
+def _ranks(pool: Pool, arena: Arena, columns: list[str]) -> Floats:
+    """(configurations, columns): average ranks of signed values, the best highest."""
+    values = np.stack([rule_chooser(arena, make_rule(pool, c))(_whole(arena))[0] for c in columns], axis=1)
+    return np.asarray((values[:, None, :] > values[None]).sum(1) + 0.5 * (values[:, None, :] == values[None]).sum(1))
+
+
+def _whole(arena: Arena) -> Floats:
+    return arena.means(np.eye(len(arena.trials)))[None]
+
+
+def judge_pool(
+    pool: Pool, members: list[Member], *, quality: str, rule: str, halved: int, resampled: int, seed: int
+) -> dict[str, Any]:
+    """Every way of choosing on some members of a pool, with its paired differences to the rivals."""
+    arena = make_arena(members, quality)
+    whole = halvings(arena, count=halved, seed=seed)
+    drawn = resamples(arena, count=resampled, seed=seed)
+    ways = {"random choice": (random_chooser, ""), "default configuration": (default_chooser(arena), "")}
+    for name in [rule, *_judged_columns(pool)]:
+        found = make_rule(pool, name)
+        ways[name] = (rule_chooser(arena, found), _space(found))
+    result = {name: judge(chooser, whole, drawn) | {"space": space} for name, (chooser, space) in ways.items()}
+    result |= _budgets(pool, arena, whole, drawn)
+    ours, blank = verdicts(ways[rule][0](drawn.mix), drawn.on_a, drawn.on_b), {}
+    for rival in RIVALS:
+        if result[rival].get("regret") is not None:
+            theirs = verdicts(ways[rival][0](drawn.mix), drawn.on_a, drawn.on_b)
+            blank[rival] = _difference(result[rule], result[rival], ours, theirs)
+    means = arena.means(arena.right).mean(1)
+    return {
+        "study": pool.name,
+        "data": pool.data,
+        "method": pool.methods[0],
+        "configurations": arena.configurations,
+        "trials": len(arena.trials),
+        "collapsed": sum(member.status == "collapsed" for member in pool.members),
+        "diverged": sum(member.status == "diverged" for member in pool.members),
+        "best": float(means.max()),
+        "worst": float(means.min()),
+        "mean": float(means.mean()),
+        "ways": result,
+        "minus": blank,
+        "noise_floor": {name: noise_floor(pool, name) for name in _judged_columns(pool)},
+        "spread": {
+            name: _spread(ways[name][0], drawn) for name in (rule, *RIVALS, "default configuration") if result[name]
+        },
+    }
+
+
+def _judged_columns(pool: Pool) -> list[str]:
+    losses = [c["name"] for c in pool.criteria.values() if "loss" in c["within"]]
+    return [*label_free_columns(pool), *losses]
+
+
+def _space(rule: Rule) -> str:
+    return rule.columns[0].rpartition("_")[2] if len(rule.columns) == 1 else "several"
+
+
+def _budgets(pool: Pool, arena: Arena, whole: Draws, drawn: Draws) -> dict[str, Any]:
+    """Choosing with label budgets: the mean over the draws of which images were labelled."""
+    sizes: dict[str, list[str]] = {}
+    for budget in sorted({name for member in arena.trials for name in member.budgets}):
+        sizes.setdefault(budget.partition("-")[0], []).append(budget)
+    found = {}
+    for size, budgets in sizes.items():
+        one = [judge(rule_chooser(arena, make_rule(pool, LABELS + name)), whole, drawn) for name in budgets]
+        merged: dict[str, Any] = {}
+        for key in one[0]:
+            values = [verdict.get(key) for verdict in one]
+            if key.endswith("_interval"):
+                known = [value for value in values if value is not None]
+                merged[key] = tuple(np.mean(known, axis=0).tolist()) if known else None
+            elif key != "pick":
+                merged[key] = mean_of(np.array([np.nan if v is None else v for v in values], dtype=float))
+        label = "all of probe" if size == "all" else f"{size} per class"
+        found[f"labels: {label}"] = merged | {"pick": None, "space": "h"}
+    return found
+
+
+def _difference(ours: dict[str, Any], theirs: dict[str, Any], our: Verdicts, their: Verdicts) -> dict[str, Any]:
+    """Ours minus theirs, negative where ours is better, with the interval of the paired draws."""
+    found = {}
+    for name in ("regret", "over_range"):
+        found[name] = None if ours.get(name) is None or theirs.get(name) is None else ours[name] - theirs[name]
+        found[f"{name}_interval"] = interval(getattr(our, name) - getattr(their, name))
+    return found
+
+
+def _spread(chooser: Any, drawn: Draws) -> dict[str, list[float]]:
+    """The draws themselves, for means over pools."""
+    found = verdicts(chooser(drawn.mix), drawn.on_a, drawn.on_b)
+    return {name: getattr(found, name).tolist() for name in ("regret", "over_range", "over_random")}
+
+
+def mean_over_pools(judged: list[dict[str, Any]], way: str) -> dict[str, Any]:
+    """The mean of a way's figures over pools, with the interval of the means of their draws."""
+    found: dict[str, Any] = {}
+    for name in ("regret", "over_range", "over_random", "tau", "rho", "top"):
+        values = [pool["ways"].get(way, {}).get(name) for pool in judged]
+        known = [value for value in values if value is not None]
+        found[name] = float(np.mean(known)) if known else None
+        draws = [pool["spread"][way][name] for pool in judged if way in pool["spread"] and name in pool["spread"][way]]
+        if draws and len(draws) == len(known):
+            found[f"{name}_interval"] = interval(means_of(np.array(draws), 0))
+    return found
+
+
+def with_rule(pool: Pool, columns: list[str]) -> Pool:
+    """The pool with the consensus of these columns."""
+    consensus = pool.criteria["consensus"] | {"columns": columns}
+    return replace(pool, criteria=pool.criteria | {"consensus": consensus})
+
+
+def findings(pools: list[Pool], settings: dict[str, Any]) -> dict[str, Any]:
+    """The rule that the tuning halves give, and how it and every other way of choosing did on all the rest."""
+    quality, wanted, seed = settings["quality"], settings["rule"], settings["seed"]
+    tuned = [pool for pool in pools if pool.data == wanted["tuned_on"]]
+    if not tuned:
+        known = ", ".join(sorted({pool.data for pool in pools}))
+        raise ValueError(f"rule.tuned_on must be one of {known}, got {wanted['tuned_on']!r}")
+    found = search(tuned, quality=quality, largest=wanted["largest"])
+    judged = []
+    for place, pool in enumerate(pools):  # a seed for each: their draws of configurations are independent
+        held_out = pool.data == wanted["tuned_on"]
+        ruled = with_rule(pool, found[0]["columns"])
+        keys = {"halved": settings["halvings"], "resampled": settings["resamples"], "seed": seed + place}
+        parts = [judged_half(pool, m) if held_out else m for m in (pool.healthy, pool.finished)]
+        verdict = judge_pool(ruled, parts[0], quality=quality, rule="consensus", **keys)
+        verdict["half"] = "held-out half" if held_out else "all"
+        verdict["with_collapsed"] = judge_pool(ruled, parts[1], quality=quality, rule="consensus", **keys)["ways"]
+        verdict["loss"] = loss_trust(pool.healthy, quality, resampled=settings["resamples"], seed=seed)
+        verdict["loss"]["sentence"] = sentence(pool.methods[0], verdict["loss"])
+        judged.append(verdict)
+    ways = list(dict.fromkeys(way for pool in judged for way in pool["ways"]))
+    groups = {"all": judged} | {
+        data: [p for p in judged if p["data"] == data] for data in dict.fromkeys(p["data"] for p in judged)
+    }
+    means = {name: {way: mean_over_pools(group, way) for way in ways} for name, group in groups.items()}
+    ours = means["all"]["consensus"]
+    for verdict in judged:
+        del verdict["spread"]
+    return {
+        "plan": {key: settings[key] for key in ("pools", "seeds", "quality", "rule", "goal", "committed")},
+        "rule": found[0]["columns"],
+        "search": found[:10],
+        "alone": [one for one in found if len(one["columns"]) == 1],
+        "pools": judged,
+        "means": means,
+        "goals": {
+            name: {"goal": goal, "reached": ours[name], "met": ours[name] is not None and ours[name] <= goal}
+            for name, goal in settings["goal"].items()
+        },
+    }

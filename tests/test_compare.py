@@ -1,0 +1,25 @@
+"""compare prints where two trials differ and draws their curves."""
+
+from __future__ import annotations
+
+from tests.project import Project
+
+
+def test_two_trials_are_compared(finished: Project) -> None:
+    out = finished.ok("compare", "study=tiny", "trials=[0,2]", "folders.report=compared")
+    trials = {t["number"]: t for t in finished.json("report/metrics.json")["trials"]}
+    for knob in ("optimizer.learning_rate", "method.temperature"):
+        row = next(line for line in out.splitlines() if knob in line)
+        assert all(f"{trials[n]['knobs'][knob]:.4g}" in row for n in (0, 2))
+    assert "model.features" not in out  # the same for both
+    assert f"{trials[2]['criteria']['rankme_z']:.4g}" in next(line for line in out.splitlines() if "rankme_z" in line)
+    assert "<svg" in (finished.folder / "compared/compare-0-2.svg").read_text()
+
+
+def test_other_than_two_known_trials_are_refused(finished: Project) -> None:
+    assert "trials must be the numbers of two trials, [0,7], got [1]" in finished.refused(
+        "compare", "study=tiny", "trials=[1]"
+    )
+    assert "trials must be numbers of study tiny, 0 to 2, got 9" in finished.refused(
+        "compare", "study=tiny", "trials=[0,9]"
+    )
