@@ -20,7 +20,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # its failures are reported here, in one line
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 T = TypeVar("T")
