@@ -58,9 +58,7 @@ def test_several_columns_are_combined_by_their_mean_rank(finished: Project, proj
     project.copy_of(finished)
     out = project.ok("selection", "study=tiny", f"rule={rule}", "draws=100")
     chosen = project.json("runs/tiny/selection.json")
-    wanted = (
-        ["alignment_h", "view_information_h", "view_retrieval_z"] if rule == "consensus" else ["lidar_z", "rankme_h"]
-    )
+    wanted = ["lidar_z", "participation_ratio_h", "rankme_h"] if rule == "consensus" else ["lidar_z", "rankme_h"]
     assert list(chosen["columns"]) == wanted and chosen["rule"] == (rule if rule == "consensus" else "lidar_z+rankme_h")
     values = np.array([[line["values"][column] for column in wanted] for line in chosen["ranking"]])
     expected = (values[:, None] >= values[None]).sum(1).mean(1) / 3  # without ties: how many are no better
