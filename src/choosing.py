@@ -65,7 +65,7 @@ def _samples(arena: Arena, settings: dict[str, Any]) -> tuple[Draws, Draws]:
 def _ways(pool: Pool, arena: Arena) -> dict[str, Rule | None]:
     """Ways of choosing by name; None for those that need no rule."""
     ways: dict[str, Rule | None] = {"random choice": None, "default configuration": None}
-    for _name, criterion in pool.criteria.items():
+    for criterion in pool.criteria.values():
         if criterion["direction"] != "none":
             for wanted in columns_of(criterion):
                 ways[wanted] = make_rule(pool, wanted)

@@ -88,12 +88,13 @@ def _wanted(study: StudyRecord, chosen: dict[str, Any] | None, settings: dict[st
 def _train(study: StudyRecord, entries: list[Entry], settings: dict[str, Any]) -> StudyRecord:
     """Carry the fresh trials through as a study of their own; interrupted, the same command goes on."""
     from src.confirmation import SUFFIX
+    from src.evaluation import columns
     from src.record import StudyRecord
     from src.session import Session
     from src.study import Study
     from src.trial import reseeded
 
-    guide = study.criteria[study.criterion.rpartition("_")[0] or study.criterion]
+    guide = next(criterion for criterion in study.criteria.values() if study.criterion in columns(criterion))
     session_settings = {
         "criterion": guide,
         "evaluation": study.protocol,

@@ -93,18 +93,16 @@ def _run(stage: str, *arguments: str, capture: bool = False) -> str:
 
 def _carry(data: str, method: str, settings: dict[str, Any]) -> None:
     """Train, probe and repeat one pool; whatever the store has is read back."""
-    from src.confirmation import SUFFIX
-
     study = _study(data, method)
-    _run("prepare", f"data={data}") if not (Path(settings["folders"]["data"]) / data / "budgets").exists() else None
+    if not (Path(settings["folders"]["data"]) / data / "budgets").exists():
+        _run("prepare", f"data={data}")
     _run("train", "-m", f"pool={data}", f"method={method}")
     _run("probe", f"study={study}", "threads=1")  # whose best half is repeated
-    _run("budget", f"study={study}", "threads=1")
     if settings["seeds"]:
         numbers, seeds = (",".join(map(str, found)) for found in (_upper_half(study, settings), settings["seeds"]))
         _run("confirm", f"study={study}", f"trials=[{numbers}]", f"seeds=[{seeds}]")
         _run("probe", f"study={study}", "threads=1")  # and these with the repetitions
-        _run("budget", f"study={study}{SUFFIX}", "threads=1")
+    _run("budget", f"study={study}", "threads=1")
 
 
 def _upper_half(study: str, settings: dict[str, Any]) -> list[int]:
@@ -143,7 +141,7 @@ def _keep(data: str, method: str, settings: dict[str, Any]) -> None:
     pool = _pool(study, settings)
     if settings["seeds"]:
         pool = joined(pool, _pool(study + SUFFIX, settings))
-    order = [_study(*wanted) for wanted in _pools(settings)]
+    order = list(dict.fromkeys([*(_study(*wanted) for wanted in _pools(settings)), *about["pools"]]))
     pools = sorted([*kept, pool], key=lambda found: order.index(found.name))
     write_table(path, pools, about["facts"] | {study: git_tags()})
 
@@ -164,9 +162,5 @@ def _judge(settings: dict[str, Any], console: Any) -> None:
     console.print(f"written: {page}, {page.with_suffix('.json')}", highlight=False)
 
 
-def main() -> None:
-    app.run(evidence, "evidence")
-
-
 if __name__ == "__main__":
-    main()
+    app.run(evidence, "evidence")

@@ -13,12 +13,7 @@ from src.loss_trust import loss_trust, sentence
 from src.pool import Floats, Member, Pool
 from src.rule import measured, rule_of
 
-SHOWN_TARGETS = (
-    "train_loss",
-    "lidar_z",
-    "rankme_z",
-    "participation_ratio_h",
-)  # whose knobs are compared with quality's
+TARGETS = ("train_loss", "lidar_z", "rankme_z", "view_information_h")  # whose knobs are compared with quality's
 
 
 def find(
@@ -106,7 +101,7 @@ def _knobs(pool: Pool, chosen: dict[str, Any], quality: str | None, seed: int) -
     targets: dict[str, Floats] = {}
     if quality is not None:
         targets["quality"] = np.array([m.last.probes[quality]["top1"] for m in members])
-    for column in dict.fromkeys([*chosen["columns"], *SHOWN_TARGETS]):
+    for column in dict.fromkeys([*chosen["columns"], *TARGETS]):
         values = [measured(member, column, -1) for member in members]
         if all(value is not None for value in values):
             targets[column] = np.array(values, dtype=float)
