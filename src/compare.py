@@ -42,18 +42,15 @@ def compare(config: DictConfig) -> None:
 
 
 def _pool(settings: dict[str, Any]) -> Pool:
-    from src import files
-    from src.data.pack import read_labels
-    from src.record import StudyRecord, labelled_pool, unlabelled_pool
+    from src.judged_pool import judged_pool
+    from src.record import StudyRecord, unlabelled_pool
     from src.trial_table import read_pool
 
     if settings["table"]:
         return read_pool(Path(settings["table"]), settings["study"], probes=True, budgets=True)
     study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
-    path = study.folder / "probe.json"
-    if not path.exists():
-        return unlabelled_pool(study, {})
-    return labelled_pool(study, files.read_json(path), read_labels(study.manifest, "val")["group"], {})
+    probed = (study.folder / "probe.json").exists()
+    return judged_pool(study) if probed else unlabelled_pool(study, {})
 
 
 def _member(pool: Pool, number: Any) -> Member:

@@ -108,41 +108,31 @@ def _carry(data: str, method: str, settings: dict[str, Any]) -> None:
 def _upper_half(study: str, settings: dict[str, Any]) -> list[int]:
     """The better half of a pool's healthy trials, by quality on val."""
     pool = _pool(study, settings)
-    quality = settings["quality"]
-    ordered = sorted(pool.healthy, key=lambda m: -float(m.last.right[quality].mean()))
-    return [member.number for member in ordered[: -(-len(pool.members) // 2)]]
+    first = [member for member in pool.members if member.seed not in settings["seeds"]]
+    ordered = sorted(
+        (member for member in first if member.status == "complete"),
+        key=lambda m: -float(m.last.right[settings["quality"]].mean()),
+    )
+    return [member.number for member in ordered[: -(-len(first) // 2)]]
 
 
 def _pool(study: str, settings: dict[str, Any]) -> Pool:
-    from src import files
-    from src.data.pack import read_labels
-    from src.record import StudyRecord, labelled_pool
+    from src.judged_pool import judged_pool
+    from src.record import StudyRecord
 
-    record = StudyRecord(Path(settings["folders"]["runs"]) / study)
-    budgets = record.folder / "budget.json"
-    return labelled_pool(
-        record,
-        files.read_json(record.folder / "probe.json"),
-        read_labels(record.manifest, "val")["group"],
-        files.read_json(budgets)["files"] if budgets.exists() else {},
-    )
+    return judged_pool(StudyRecord(Path(settings["folders"]["runs"]) / study))
 
 
 def _keep(data: str, method: str, settings: dict[str, Any]) -> None:
     """Add a finished pool, with its second seeds, to the table."""
-    from src.confirmation import SUFFIX
-    from src.pool import joined
     from src.tracking import git_tags
     from src.trial_table import read_about, read_pool, write_table
 
     path, study = Path(settings["table"]), _study(data, method)
     about = read_about(path) if path.exists() else {"pools": {}, "facts": {}}
     kept = [read_pool(path, name, probes=True, budgets=True) for name in about["pools"] if name != study]
-    pool = _pool(study, settings)
-    if settings["seeds"]:
-        pool = joined(pool, _pool(study + SUFFIX, settings))
     order = list(dict.fromkeys([*(_study(*wanted) for wanted in _pools(settings)), *about["pools"]]))
-    pools = sorted([*kept, pool], key=lambda found: order.index(found.name))
+    pools = sorted([*kept, _pool(study, settings)], key=lambda found: order.index(found.name))
     write_table(path, pools, about["facts"] | {study: git_tags()})
 
 

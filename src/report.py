@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from src import app
 
 if TYPE_CHECKING:
-    from src.pool import Pool
     from src.record import StudyRecord
 
 
@@ -19,11 +18,12 @@ def report(config: DictConfig) -> None:
     from src import check, files
     from src.device import set_up
     from src.findings import find
+    from src.judged_pool import judged_pool
     from src.mirror import StudyMirror
     from src.page import render
     from src.plots import draw
     from src.record import StudyRecord
-    from src.seal import open_seal
+    from src.trial_table import read_pool
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     check.flag("show", settings["show"])
@@ -36,20 +36,16 @@ def report(config: DictConfig) -> None:
     set_up("cpu", settings["threads"])
     runs = Path(settings["folders"]["runs"])
     study = None if settings["table"] else StudyRecord(runs / settings["study"])
-    chosen = _read(runs / settings["study"], "selection")
+    chosen = _selection(runs / settings["study"])
     confirmation = _confirmation(runs / settings["study"], chosen)
-    probed = _probed(study) if study is not None else None
-    repeated = _repeated(study) if study is not None else None
-    pool = _pool(settings, study, repeated, probed)
+    if study is None:
+        pool = read_pool(Path(settings["table"]), settings["study"], probes=True, budgets=True)
+    else:
+        pool = judged_pool(study)
     metrics = find(pool, chosen, confirmation, settings)
     metrics |= {"test": [], "seal": {"openings": 0}, "val": {}, "links": {}}
     if study is not None:
-        mirror = StudyMirror(study)
-        for one in [study, repeated] if repeated is not None else [study]:
-            metrics["links"] |= StudyMirror(one).links(settings["mlflow_ui"])
-    if study is not None and probed is not None:
-        seal = open_seal(runs / "seal.jsonl", study, chosen, confirmation, probed["probe"])
-        metrics |= {"test": seal["scores"], "seal": {"openings": seal["openings"]}, "val": _baselines(probed)}
+        metrics |= _of_the_record(study, chosen, confirmation, settings)
     folder = Path(settings["folders"]["report"])
     figures = draw(folder / "figures", metrics, study, seed=settings["seed"])
     files.write_json(folder / "metrics.json", metrics)
@@ -57,71 +53,34 @@ def report(config: DictConfig) -> None:
     files.write_atomically(folder / "choosing.csv", choosing_csv(metrics).encode())
     files.write_atomically(folder / "index.html", render(metrics, figures).encode())
     if study is not None:
-        mirror.attach(folder)
+        StudyMirror(study).attach(folder)
     _show(folder)
 
 
-def _pool(
-    settings: dict[str, Any], study: StudyRecord | None, repeated: StudyRecord | None, probed: dict[str, Any] | None
-) -> Pool:
-    """The study with whatever labels measured of it, and with the trials that confirm repeated."""
-    from src.data.pack import read_labels
-    from src.pool import joined
-    from src.record import labelled_pool, unlabelled_pool
-    from src.trial_table import read_pool
+def _of_the_record(
+    study: StudyRecord, chosen: dict[str, Any], confirmation: dict[str, Any] | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """What a kept table doesn't have: the baselines, the links to MLflow, and the test split, unsealed."""
+    from src.judged_pool import repeated, scores
+    from src.mirror import StudyMirror
+    from src.seal import open_seal
 
-    if study is None:
-        return read_pool(Path(settings["table"]), settings["study"], probes=True, budgets=True)
+    again = repeated(study)
+    links: dict[str, str] = {}
+    for one in [study] if again is None else [study, again]:
+        links |= StudyMirror(one).links(settings["mlflow_ui"])
+    probed = scores(study)
     if probed is None:
-        return unlabelled_pool(study, {})
-    group = read_labels(study.manifest, "val")["group"]
-    pool = labelled_pool(study, probed, group, _budgets(study.folder))
-    if repeated is None or not (repeated.folder / "probe.json").exists():
-        return pool
-    again = labelled_pool(repeated, _scores(repeated, study.name), group, _budgets(repeated.folder))
-    return joined(pool, again)
-
-
-def _repeated(study: StudyRecord) -> StudyRecord | None:
-    """The study of the trials that confirm repeated."""
-    from src.confirmation import SUFFIX
-    from src.record import StudyRecord
-
-    folder = study.folder.with_name(study.name + SUFFIX)
-    return StudyRecord(folder) if (folder / "study.json").exists() else None
-
-
-def _budgets(folder: Path) -> dict[str, Any]:
-    from src import files
-
-    path = folder / "budget.json"
-    return dict(files.read_json(path)["files"]) if path.exists() else {}
-
-
-def _probed(study: StudyRecord) -> dict[str, Any] | None:
-    """probe.json, or None where the data has no classes to probe with."""
-    from src.data.pack import read_labels
-
-    if not (study.manifest.folder / "labels").exists() or "class" not in read_labels(study.manifest, "val"):
-        return None
-    return _scores(study, study.name)
-
-
-def _scores(study: StudyRecord, asked: str) -> dict[str, Any]:
-    """probe.json of a study. Raises ValueError where trials came after it."""
-    found: dict[str, Any] = _read(study.folder, "probe")
-    later = [str(e.number) for e in study.entries if e.trained and not found["trials"].get(e.trial.key)]
-    if later:
-        raise ValueError(
-            f"{study.folder / 'probe.json'} lacks trial {', '.join(later)}: run python -m src.probe study={asked} again"
-        )
-    return found
-
-
-def _baselines(probed: dict[str, Any]) -> dict[str, Any]:
+        return {"links": links}
+    seal = open_seal(study.folder.parent / "seal.jsonl", study, chosen, confirmation, probed["probe"])
     return {
-        name: {probe: found["numbers"] for probe, found in scores.items()}
-        for name, scores in probed["baselines"].items()
+        "links": links,
+        "test": seal["scores"],
+        "seal": {"openings": seal["openings"]},
+        "val": {
+            name: {probe: found["numbers"] for probe, found in scored.items()}
+            for name, scored in probed["baselines"].items()
+        },
     }
 
 
@@ -150,13 +109,13 @@ def _show(folder: Path) -> None:
     console.print(f"report: {folder / 'index.html'}\nMLflow: make ui", highlight=False)
 
 
-def _read(folder: Path, stage: str) -> Any:
+def _selection(folder: Path) -> dict[str, Any]:
     from src import files
 
-    path = folder / f"{stage}.json"
+    path = folder / "selection.json"
     if not path.exists():
-        raise ValueError(f"{path} is missing: run python -m src.{stage} study={folder.name} first")
-    return files.read_json(path)
+        raise ValueError(f"{path} is missing: run python -m src.selection study={folder.name} first")
+    return dict(files.read_json(path))
 
 
 def trials_csv(metrics: dict[str, Any]) -> str:

@@ -127,6 +127,15 @@ def test_trials_named_by_number_are_repeated_without_a_selection(finished: Proje
     assert not (project.folder / "runs/tiny/confirmation.json").exists()
 
 
+def test_a_study_guided_by_a_column_without_a_space_is_repeated_too(project: Project) -> None:
+    project.prepare()
+    project.ok("train", *project.sweep("criterion=train_loss", trials=1))
+    project.ok("confirm", "study=tiny", "trials=[0]")
+    study, again = project.json("runs/tiny/study.json"), project.json("runs/tiny-confirm/study.json")
+    assert again["criterion"] == study["criterion"] == "train_loss"
+    assert [trial["overrides"][-1] for trial in again["trials"]] == ["seed=1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

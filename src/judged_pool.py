@@ -1,0 +1,56 @@
+"""A study with all that labels have measured of it: for report, compare and evidence, never for selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from src import files
+from src.confirmation import SUFFIX
+from src.data.pack import read_labels
+from src.pool import Pool, joined
+from src.record import StudyRecord, labelled_pool, unlabelled_pool
+
+
+def judged_pool(study: StudyRecord) -> Pool:
+    """The study with probe's and budget's scores, and with the trials that confirm repeated and probe has scored.
+
+    Raises ValueError where probe hasn't scored every trial; without classes to probe with, the pool has no scores.
+    """
+    probed = scores(study)
+    if probed is None:
+        return unlabelled_pool(study, {})
+    group = read_labels(study.manifest, "val")["group"]
+    pool = labelled_pool(study, probed, group, _budgets(study))
+    again = repeated(study)
+    if again is None or not (again.folder / "probe.json").exists():
+        return pool
+    return joined(pool, labelled_pool(again, _read_scores(again, study.name), group, _budgets(again)))
+
+
+def scores(study: StudyRecord) -> dict[str, Any] | None:
+    """probe.json, or None where the data has no classes to probe with. Raises ValueError where trials came after it."""
+    if not (study.manifest.folder / "labels").exists() or "class" not in read_labels(study.manifest, "val"):
+        return None
+    return _read_scores(study, study.name)
+
+
+def repeated(study: StudyRecord) -> StudyRecord | None:
+    """The study of the trials that confirm repeated."""
+    folder = study.folder.with_name(study.name + SUFFIX)
+    return StudyRecord(folder) if (folder / "study.json").exists() else None
+
+
+def _read_scores(study: StudyRecord, asked: str) -> dict[str, Any]:
+    path = study.folder / "probe.json"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: run python -m src.probe study={asked} first")
+    found: dict[str, Any] = files.read_json(path)
+    later = [str(e.number) for e in study.entries if e.trained and not found["trials"].get(e.trial.key)]
+    if later:
+        raise ValueError(f"{path} lacks trial {', '.join(later)}: run python -m src.probe study={asked} again")
+    return found
+
+
+def _budgets(study: StudyRecord) -> dict[str, Any]:
+    path = study.folder / "budget.json"
+    return dict(files.read_json(path)["files"]) if path.exists() else {}
