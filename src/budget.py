@@ -11,6 +11,7 @@ from src import app
 
 if TYPE_CHECKING:
     from src.data.budgets import Budget
+    from src.probes.label_budget import LabelBudget
     from src.record import Entry, StudyRecord
 
 
@@ -58,8 +59,8 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
     console = make_console()
     for entry in track(study.entries, description="scoring", console=console, transient=True):
         if entry.trained:
-            for name, skill in _score(study, entry, budgets, settings).items():
-                result[name]["trials"][entry.trial.key] = skill
+            for name, scored in _score(study, entry, budgets, settings).items():
+                result[name]["trials"][entry.trial.key] = {"skill": scored.skill, "halves": scored.halves}
     path = study.folder / "budget.json"
     kept = files.read_json(path)["files"] if settings["file"] and path.exists() else {}
     files.write_json(path, {"study": study.name, "files": kept | result})
@@ -68,8 +69,10 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
     return min(result)
 
 
-def _score(study: StudyRecord, entry: Entry, budgets: dict[str, Budget], settings: dict[str, Any]) -> dict[str, float]:
-    """Each budget's skill; the images of all budgets are encoded once."""
+def _score(
+    study: StudyRecord, entry: Entry, budgets: dict[str, Budget], settings: dict[str, Any]
+) -> dict[str, LabelBudget]:
+    """What each budget says of a trial; the images of all budgets are encoded once."""
     import numpy as np
     import torch
 
@@ -88,8 +91,8 @@ def _score(study: StudyRecord, entry: Entry, budgets: dict[str, Budget], setting
         if min(len(np.unique(few.groups[few.classes == c])) for c in np.unique(few.classes)) < 2:
             features = views_of(method, images[place], study.manifest, study.protocol, settings["views"])
         classes, groups = torch.from_numpy(few.classes), torch.from_numpy(few.groups)
-        keys = {key: settings[key] for key in ("folds", "strengths", "seed")}
-        found[name] = label_budget(features, classes, groups, **keys)["skill"]
+        keys = {key: settings[key] for key in ("folds", "strengths", "halves", "seed")}
+        found[name] = label_budget(features, classes, groups, **keys)
     return found
 
 

@@ -19,8 +19,8 @@ from src.judgement import (
     resamples,
     rule_chooser,
 )
-from src.pool import Member, Pool
-from src.rule import LABELS, Rule, check_comparable, make_rule, measured, rule_of
+from src.pool import LABELS, Member, Pool
+from src.rule import Rule, check_comparable, make_rule, measured, rule_of
 from src.stats import accuracy
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+LABELS = "labels_"  # labels_5-0: the column of a label budget's skill, measured by src.budget
+
 
 @dataclass(frozen=True)
 class Snapshot:

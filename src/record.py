@@ -10,7 +10,7 @@ import numpy as np
 from src import files
 from src.data.pack import Manifest, read_manifest
 from src.evaluation import Evaluation
-from src.pool import Member, Pool, Snapshot
+from src.pool import LABELS, Member, Pool, Snapshot
 from src.study import read_study
 from src.trial import Trial, configuration, dimensions, evaluation_flops, knobs, loss_definition, read_trial
 
@@ -104,6 +104,7 @@ def _member(
         )
         for step in steps
     ]
+    few = {name: found["trials"][trial.key] for name, found in budgets.items() if trial.key in found["trials"]}
     timing = trial.folder / "timing.json"
     return Member(
         number=entry.number,
@@ -123,9 +124,10 @@ def _member(
         snapshots=snapshots,
         halves={
             name: v[steps[-1]] for name in columns if steps and steps[-1] in (v := evaluation.column(name, "halves"))
-        },
+        }
+        | {LABELS + name: scored["halves"] for name, scored in few.items()},
         refused={name: evaluation.refusal(name) for name in columns if steps and steps[-1] not in columns[name]},
-        budgets={name: found["trials"][trial.key] for name, found in budgets.items() if trial.key in found["trials"]},
+        budgets={name: scored["skill"] for name, scored in few.items()},
     )
 
 

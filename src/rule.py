@@ -11,9 +11,7 @@ from torch import Tensor
 
 from src.build import build
 from src.evaluation import columns as columns_of
-from src.pool import Floats, Member, Pool
-
-LABELS = "labels_"  # labels_5: the skill of a label budget, measured by src.budget
+from src.pool import LABELS, Floats, Member, Pool
 
 
 class Rule(NamedTuple):

@@ -53,8 +53,8 @@ def selection(config: DictConfig) -> None:
 def _read(settings: dict[str, Any], study: Any) -> Pool:
     """The pool, without labels unless the rule asks for a budget of them."""
     from src import files
+    from src.pool import LABELS
     from src.record import unlabelled_pool
-    from src.rule import LABELS
     from src.trial_table import read_pool
 
     wanted = settings["rule"] if isinstance(settings["rule"], list) else [settings["rule"]]

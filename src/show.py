@@ -73,9 +73,9 @@ def budget_table(study: StudyRecord, result: dict[str, Any]) -> Table:
     heads = [f">{name.removesuffix('-0')} ({result[name]['labels']})" for name in shown]
     table = table_of("skill by label budget (labels in the file), cross-validated within it", ">trial", "hash", *heads)
     for entry in study.entries:
-        skills = [result[name]["trials"].get(entry.trial.key) for name in shown]
         if entry.trained:
-            table.add_row(str(entry.number), entry.trial.key[:8], *("" if s is None else f"{s:.3f}" for s in skills))
+            skills = [result[name]["trials"][entry.trial.key]["skill"] for name in shown]
+            table.add_row(str(entry.number), entry.trial.key[:8], *(f"{skill:.3f}" for skill in skills))
     return table
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from src import files
-from src.pool import Member, Pool, Snapshot
+from src.pool import LABELS, Member, Pool, Snapshot
 
 FORMAT = 1
 MEMBER = (
@@ -104,7 +104,7 @@ def read_pool(path: Path, study: str, *, probes: bool, budgets: bool) -> Pool:
     about = read_about(path)
     if study not in about["pools"]:
         raise ValueError(f"study must be one of {', '.join(sorted(about['pools']))} in {path}, got {study!r}")
-    hidden = (*(() if probes else ("probe.", "right.")), *(() if budgets else ("budget.",)))
+    hidden = (*(() if probes else ("probe.", "right.")), *(() if budgets else ("budget.", f"halves.{LABELS}")))
     try:
         wanted = [name for name in pq.read_schema(path).names if not hidden or not name.startswith(hidden)]
         own = [("study", "=", study)]

@@ -27,8 +27,8 @@ from src.judgement import (
     verdicts,
 )
 from src.loss_trust import loss_trust, sentence
-from src.pool import Floats, Member, Pool
-from src.rule import LABELS, Rule, make_rule
+from src.pool import LABELS, Floats, Member, Pool
+from src.rule import Rule, make_rule
 from src.stats import interval
 
 RIVALS = ("lidar_z", "rankme_z")

@@ -19,7 +19,8 @@ def test_every_label_file_scores_every_trial_of_the_study_and_of_what_confirmed_
         assert set(found) == {path.stem for path in paths}
         for path in paths:
             budget = found[path.stem]
-            assert set(budget["trials"]) == trials and all(skill <= 1 for skill in budget["trials"].values())
+            assert set(budget["trials"]) == trials
+            assert all(scored["skill"] <= 1 and len(scored["halves"]) == 10 for scored in budget["trials"].values())
             assert budget["checksum"] == files.checksum(path)
             assert budget["labels"] == path.read_text().count("\n") - 1
 
@@ -46,7 +47,7 @@ def test_a_file_of_ones_own_is_added_and_can_be_selected_by(finished: Project, p
     assert found["mine"]["labels"] == 4 and len(found["mine"]["trials"]) == 3
     project.ok("selection", "study=tiny", "rule=labels_mine", "draws=100")
     scores = {line["trial"]: line["score"] for line in project.json("runs/tiny/selection.json")["ranking"]}
-    assert scores == found["mine"]["trials"]
+    assert scores == {trial: scored["skill"] for trial, scored in found["mine"]["trials"].items()}
 
 
 def test_a_class_with_a_single_image_is_held_out_view_by_view(finished: Project, project: Project) -> None:
@@ -71,6 +72,7 @@ def test_a_class_with_a_single_image_is_held_out_view_by_view(finished: Project,
         ("index,class,group\n0,1,0\n1,1,1\n", "must label images of at least 2 classes, got 2 images"),
         ("index,class,group\n0,1,0\n160,2,1\n", "mine.csv names image 160; the probe split has 160"),
         ("index,class,group\n0,1,0\n-1,2,1\n", "mine.csv names image -1; the probe split has 160"),
+        ("index,class,group\n3,1,0\n4,2,1\n3,1,0\n", "mine.csv names image 3 2 times: give each image one line"),
         (b"PK\x03\x04\xff\xfe", "must hold whole numbers in columns index, class and group"),
     ],
 )

@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from src.data.budgets import Budget, draw_budget, read_budget, write_budgets
-from src.probes.label_budget import _folds, label_budget
+from src.probes.label_budget import LabelBudget, _folds, _halves, label_budget
 from src.rng import generator
 
 PER_CLASS, DRAWS = [1, 5, 10], 3
@@ -165,30 +165,30 @@ def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=generator(seed, "test budgets"))
 
 
-def scored(features: Tensor, classes: Tensor, groups: Tensor, **other: Any) -> dict[str, float]:
-    settings: dict[str, Any] = {"folds": 5, "strengths": STRENGTHS, "seed": 0}
+def scored(features: Tensor, classes: Tensor, groups: Tensor, **other: Any) -> LabelBudget:
+    settings: dict[str, Any] = {"folds": 5, "strengths": STRENGTHS, "halves": 2, "seed": 0}
     return label_budget(features, classes, groups, **settings | other)
 
 
 def test_random_features_have_no_skill() -> None:
     classes, groups = few()
     found = [scored(normal(50, 1, 64, seed=seed), classes, groups) for seed in range(10)]
-    skills = [score["skill"] for score in found]
+    skills = [score.skill for score in found]
     assert np.mean(skills) <= 0 and max(skills) < 0.05
-    assert np.mean([score["accuracy"] for score in found]) < 0.2
+    assert np.mean([score.accuracy for score in found]) < 0.2
 
 
 def test_perfect_features_have_all_of_it() -> None:
     classes, groups = few()
     features = torch.eye(10)[classes][:, None]
     found = scored(features, classes, groups)
-    assert found["skill"] > 0.99 and found["accuracy"] == 1
+    assert found.skill > 0.99 and found.accuracy == 1
 
 
 def test_better_features_have_more_skill() -> None:
     classes, groups = few()
     features = [torch.eye(10)[classes][:, None] + noise * normal(50, 1, 10, seed=1) for noise in (0.1, 0.3, 0.9)]
-    skills = [scored(x, classes, groups)["skill"] for x in features]
+    skills = [scored(x, classes, groups).skill for x in features]
     assert 1 > skills[0] > skills[1] > skills[2] > -0.1
 
 
@@ -199,7 +199,7 @@ def test_copies_of_an_image_help_nobody() -> None:
     features = normal(40, 1, 60, seed=0).repeat_interleave(5, 0) + 0.01 * normal(200, 1, 60, seed=1)
     honest = scored(features, classes, groups)
     leaking = scored(features, classes, torch.arange(200))
-    assert leaking["skill"] > 0.8 and honest["skill"] < 0.05
+    assert leaking.skill > 0.8 and honest.skill < 0.05
 
 
 @settings(max_examples=50, deadline=None)
@@ -248,7 +248,7 @@ def test_skill_is_that_of_a_ridge_regression(width: int, views: int) -> None:
     expected = {s: by_hand(features, classes, groups, s) for s in STRENGTHS}
     for strength, (skill, accuracy) in expected.items():
         found = scored(features, classes * 100 + 3, groups, strengths=[strength])
-        assert found == {"skill": pytest.approx(skill, abs=1e-9), "accuracy": accuracy}
+        assert found.skill == pytest.approx(skill, abs=1e-9) and found.accuracy == accuracy
     best = max(STRENGTHS, key=lambda s: expected[s][0])
     assert scored(features, classes, groups) == scored(features, classes, groups, strengths=[best])
 
@@ -256,8 +256,8 @@ def test_skill_is_that_of_a_ridge_regression(width: int, views: int) -> None:
 def test_where_a_class_has_one_image_views_are_held_out() -> None:
     classes, groups = few(per_class=1)
     own, noise = normal(10, 1, 32, seed=0), normal(10, 10, 32, seed=1)
-    assert scored(own + 0.1 * noise, classes, groups)["skill"] > 0.9
-    assert scored(noise, classes, groups)["skill"] < 0.05
+    assert scored(own + 0.1 * noise, classes, groups).skill > 0.9
+    assert scored(noise, classes, groups).skill < 0.05
     fold = _folds(classes, groups, 10, 5, 0).reshape(10, 10)
     assert torch.equal(fold, fold[:1].expand(10, 10)) and fold[0].bincount().tolist() == [2] * 5
     assert _folds(classes, groups, 3, 5, 0).unique().tolist() == [0, 1, 2]
@@ -265,10 +265,28 @@ def test_where_a_class_has_one_image_views_are_held_out() -> None:
         scored(own, classes, groups)
 
 
+def test_halves_spread_as_other_labelled_images_would() -> None:
+    """The skills of fresh draws of labelled images vary as much as those of halves of one draw say."""
+    classes, groups = few(classes=4, per_class=25)
+    truth = torch.eye(4)[classes][:, None]
+    found = [scored(truth + 0.6 * normal(100, 1, 4, seed=s), classes, groups, halves=100) for s in range(40)]
+    told = np.mean([np.std(one.halves, ddof=1) for one in found])
+    assert 0.7 < told / np.std([one.skill for one in found], ddof=1) < 1.4
+    assert np.mean([np.mean(one.halves) - one.skill for one in found]) == pytest.approx(0, abs=0.01)
+
+
+def test_halves_hold_whole_groups_and_are_the_same_for_all_trials() -> None:
+    _, groups = few(classes=3, per_class=5, copies=2)
+    halves = _halves(groups.repeat_interleave(2), 6, 0)
+    assert halves.shape == (6, 60) and (halves.sum(1) == 7 * 4).all() and len(halves.unique(dim=0)) > 1
+    assert all((halves[:, groups.repeat_interleave(2) == group].unique(dim=1).shape[1] == 1) for group in range(15))
+    assert torch.equal(halves, _halves(groups.repeat_interleave(2), 6, 0)) and _halves(groups, 0, 0).shape == (0, 30)
+
+
 def test_constant_features_have_no_skill_and_no_nan() -> None:
     classes, groups = few()
     found = scored(torch.ones(50, 1, 8), classes, groups)
-    assert found["skill"] == pytest.approx(0, abs=1e-9)
+    assert found.skill == pytest.approx(0, abs=1e-9)
 
 
 def test_the_seed_decides_the_folds_alone() -> None:

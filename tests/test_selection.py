@@ -122,9 +122,10 @@ def test_all_snapshots_take_part_where_asked_to(finished: Project, project: Proj
 def test_a_label_budget_is_a_rule_once_it_was_measured(finished: Project, project: Project) -> None:
     project.copy_of(finished)
     out = project.ok("selection", "study=tiny", "rule=labels_5-0", "draws=100")
-    skills = project.json("runs/tiny/budget.json")["files"]["5-0"]["trials"]
+    scored = project.json("runs/tiny/budget.json")["files"]["5-0"]["trials"]
     lines = ranking(project)
-    assert {line["trial"]: line["score"] for line in lines} == {line["trial"]: skills[line["trial"]] for line in lines}
+    assert [line["score"] for line in lines] == [scored[line["trial"]]["skill"] for line in lines]
+    assert project.json("runs/tiny/selection.json")["noise"]["halves"] == 10
     assert "ranking by labels_5-0, its label file alone was read" in out and "no label read" not in out
     line = project.refused("selection", "study=tiny", "rule=labels_7")
     assert "labels_7 was not measured: measured are labels_1-0, labels_1-1" in line and "labels_all" in line

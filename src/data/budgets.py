@@ -65,7 +65,7 @@ def write_budgets(
 
 
 def read_budget(path: Path, images: int) -> Budget:
-    """Raises ValueError where the file isn't such a table, or names an image that the probe split hasn't got."""
+    """Raises ValueError where the file isn't such a table, names an image twice or one that probe hasn't got."""
     if not path.exists():
         raise ValueError(f"{path} doesn't exist: it holds columns index (in the probe split), class and group")
     try:
@@ -80,4 +80,7 @@ def read_budget(path: Path, images: int) -> Budget:
     outside = budget.places[(budget.places < 0) | (budget.places >= images)]
     if len(outside):
         raise ValueError(f"{path} names image {outside[0]}; the probe split has {images}")
+    named, times = np.unique(budget.places, return_counts=True)
+    if times.max() > 1:
+        raise ValueError(f"{path} names image {named[times.argmax()]} {times.max()} times: give each image one line")
     return budget

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,14 @@ from src import check
 from src.rng import generator
 
 
+class LabelBudget(NamedTuple):
+    """Cross-validated numbers of a few labels; ``halves`` are the skills on random halves of their groups."""
+
+    accuracy: float
+    skill: float
+    halves: list[float]
+
+
 def label_budget(
     features: Float[Tensor, "n v d"],
     classes: Int[Tensor, "n"],
@@ -18,16 +27,19 @@ def label_budget(
     *,
     folds: int,
     strengths: Sequence[float],
+    halves: int,
     seed: int,
-) -> dict[str, float]:
+) -> LabelBudget:
     """How well features tell the classes apart, fitted AND scored on the few labels there are, by cross-validation.
 
     Ridge regression onto the one-hot classes of standardised features; folds never split a group. With one group of
     some class there is nothing to hold out but views: then v > 1 views of each image are spread over the folds.
     ``skill`` is 1 - squared error / that of predicting the class frequencies, which tells trials apart where the
-    accuracy of a few images ties; the best of ``strengths``. Raises ValueError where nothing can be held out.
+    accuracy of a few images ties; the best of ``strengths``. A half's skill deviates from their mean by as much as
+    other labelled images would move the whole. Raises ValueError where nothing can be held out.
     """
     check.number("folds", folds, at_least=2, whole=True)
+    check.number("halves", halves, at_least=0, whole=True)
     if not strengths:
         raise ValueError("strengths must name at least one value")
     for strength in strengths:
@@ -40,17 +52,30 @@ def label_budget(
     prior = torch.zeros_like(y)
     for k in fold.unique():
         prior[fold == k] = y[fold != k].mean(0)
-    best = {"accuracy": 0.0, "skill": float("-inf")}
+    chosen = _halves(groups.repeat_interleave(v), halves, seed)
+    best = LabelBudget(0.0, float("-inf"), [])
     for strength in strengths:
         predicted = torch.zeros_like(y)
         for k in fold.unique():
             inside = fold == k
             predicted[inside] = prior[inside] + _ridge(x[~inside], y[~inside] - y[~inside].mean(0), strength, x[inside])
-        skill = 1 - float((y - predicted).square().sum() / (y - prior).square().sum())
-        if skill > best["skill"]:
+        error, of_prior = (y - predicted).square().sum(1), (y - prior).square().sum(1)
+        skill = 1 - float(error.sum() / of_prior.sum())
+        if skill > best.skill:
             right = predicted.argmax(1) == y.argmax(1)
-            best = {"accuracy": float(right.double().mean()), "skill": skill}
+            skills = (1 - chosen @ error / (chosen @ of_prior)).tolist()
+            best = LabelBudget(float(right.double().mean()), skill, skills)
     return best
+
+
+def _halves(groups: Tensor, count: int, seed: int) -> Float[Tensor, "halves n"]:
+    """1 where an image is in a random half of the groups; the same halves for all trials."""
+    unique, place = groups.unique(return_inverse=True)
+    random = generator(seed, "label budget halves", 0)
+    inside = torch.zeros(count, len(unique), dtype=torch.float64)
+    for half in inside:
+        half[torch.randperm(len(unique), generator=random)[: len(unique) // 2]] = 1
+    return inside[:, place]
 
 
 def _ridge(x: Tensor, y: Tensor, strength: float, queries: Tensor) -> Tensor:
