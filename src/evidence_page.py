@@ -31,9 +31,9 @@ def render(path: Path, found: dict[str, Any], pools: list[Pool]) -> None:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["points"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
-    environment.filters["ratio"] = lambda value: "–" if value is None else f"{value:.2f}"
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.2f}"
+    environment.filters["points"] = lambda value: "–" if value is None else f"{100 * value:z.1f}"
+    environment.filters["ratio"] = lambda value: "–" if value is None else f"{value:z.2f}"
+    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+z.2f}"
     environment.filters["range"] = lambda pair: "–" if pair is None else f"{pair[0]:.2f} … {pair[1]:.2f}"
     environment.filters["point_range"] = lambda pair: (
         "–" if pair is None else f"{100 * pair[0]:.1f} … {100 * pair[1]:.1f}"

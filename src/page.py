@@ -22,10 +22,10 @@ def render(metrics: dict[str, Any], figures: dict[str, Path]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
-    environment.filters["ratio"] = lambda value: "–" if value is None else f"{value:.2f}"
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:z.1f}"
+    environment.filters["ratio"] = lambda value: "–" if value is None else f"{value:z.2f}"
     environment.filters["short"] = shorten
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.2f}".replace("-", "−")
+    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+z.2f}".replace("-", "−")
     environment.filters["figures"] = lambda value: "–" if value is None else f"{value:.4g}"
     embedded = {name: _inline(path) for name, path in figures.items()}
     return environment.get_template("page.html.j2").render(m=metrics, figures=embedded)

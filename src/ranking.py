@@ -60,7 +60,7 @@ def rank(pool: Pool, rule: Rule, *, snapshots: str, draws: int, seed: int) -> di
         "draws": draws,
         "seed": seed,
         "noise": {
-            "halves": max((len(v) for c in candidates for m in c.members for v in m.halves.values()), default=0),
+            "halves": min(common_halves(group, rule) for group in groups.values()),
             "seeds": dict(zip(rule.columns, noise.tolist(), strict=True)) if noise is not None else None,
         },
         "winners": [next(line for line in order if line["picked"]) for order in orders],
@@ -100,7 +100,7 @@ def drawn_scores(group: list[Candidate], rule: Rule, noise: Floats | None, *, dr
     rng = np.random.default_rng(seed)
     values = np.stack([candidate.values for candidate in group])
     halves = [_half_deviations(candidate, rule) for candidate in group]
-    count = min(half.shape[0] for half in halves)
+    count = common_halves(group, rule)
     scores = []
     for _ in range(draws):
         drawn = values.copy()
@@ -112,6 +112,11 @@ def drawn_scores(group: list[Candidate], rule: Rule, noise: Floats | None, *, dr
             drawn += rng.normal(size=drawn.shape) * noise / np.sqrt(repeated)
         scores.append(rule.score(drawn))
     return np.stack(scores)
+
+
+def common_halves(group: list[Candidate], rule: Rule) -> int:
+    """How many halves of the images every candidate was measured on."""
+    return min(len(_half_deviations(candidate, rule)) for candidate in group)
 
 
 def _half_deviations(candidate: Candidate, rule: Rule) -> Floats:
@@ -135,6 +140,7 @@ def _order(group: list[Candidate], rule: Rule, noise: Floats | None, *, draws: i
     error = (drawn - drawn[:, [best]]).std(0)
     tied = [i for i in order if scores[best] - scores[i] <= error[i]]
     pick = min(tied, key=lambda i: (group[i].flops, order.index(i)))
+    known = noise is not None or common_halves(group, rule) > 0
     best_of = drawn == drawn.max(1, keepdims=True)
     wins = (best_of / best_of.sum(1, keepdims=True)).mean(0)  # equals share a draw: ranks tie often
     beats_pick = (drawn >= drawn[:, [pick]]).mean(0)
@@ -150,9 +156,9 @@ def _order(group: list[Candidate], rule: Rule, noise: Floats | None, *, draws: i
             "score": float(scores[i]),
             "values": {c: float(s * v) for c, s, v in zip(rule.columns, rule.signs, group[i].values, strict=True)},
             "overrides": group[i].members[0].overrides,
-            "probability_best": float(wins[i]),
+            "probability_best": float(wins[i]) if known else None,
             "tied_with_best": i in tied,
-            "told_apart": bool(i != pick and beats_pick[i] < TOLD_APART),
+            "told_apart": bool(known and i != pick and beats_pick[i] < TOLD_APART),
             "picked": i == pick,
         }
         for i in order

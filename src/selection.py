@@ -71,9 +71,13 @@ def _sentence(winner: dict[str, Any], chosen: dict[str, Any]) -> str:
     best = lines[0]
     tie = "" if winner is best or winner == best else f", the cheapest of those tied with trial {best['number']}"
     rest = f"; can't be told apart from {', '.join(alike)}" if alike else ""
+    if winner["probability_best"] is None:
+        sure = "; how sure is unknown: neither halves of the images nor seeds say how noisy the rule is"
+    else:
+        sure = f"; best in {100 * winner['probability_best']:.0f} % of draws{rest}"
     return (
         f"picked: trial {winner['number']} ({winner['trial']}) at step {winner['step']}, method {winner['method']}"
-        f"{tie}; best in {100 * winner['probability_best']:.0f} % of draws{rest}"
+        f"{tie}{sure}"
     )
 
 

@@ -109,7 +109,7 @@ def selection_tables(chosen: dict[str, Any]) -> list[Table]:
             *(f"{line['values'][column]:.4g}" for column in columns),
             *(
                 f"{line['flops'] / 1e12:.2f}",
-                f"{100 * line['probability_best']:.0f}",
+                "?" if line["probability_best"] is None else f"{100 * line['probability_best']:.0f}",
                 mark,
                 _changes(line["overrides"]),
             ),

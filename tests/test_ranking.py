@@ -123,22 +123,27 @@ def test_a_clear_winner_is_best_in_every_draw() -> None:
 @pytest.mark.parametrize("count", [2, 5])
 def test_equal_trials_share_the_probability_of_being_best(count: int) -> None:
     """Exactly equal, whatever varies with all of them alike, or by seeds that differ."""
-    for made in (
-        pool([valued(i, 10.0) for i in range(count)]),
-        pool([valued(i, 10.0, UP) for i in range(count)]),
-    ):
-        found = ranked(made)
-        assert [one["probability_best"] for one in found["ranking"]] == pytest.approx([1 / count] * count)
-        assert not any(one["told_apart"] for one in found["ranking"])
+    found = ranked(pool([valued(i, 10.0, UP) for i in range(count)]))
+    assert [one["probability_best"] for one in found["ranking"]] == pytest.approx([1 / count] * count)
+    assert not any(one["told_apart"] for one in found["ranking"])
     seeds = [valued(2 * i + s, 10.0 + 0.1 * s, configuration=f"c{i}", seed=s) for i in range(count) for s in range(2)]
     found = ranked(pool(seeds), draws=2000)
     assert [one["probability_best"] for one in found["ranking"]] == pytest.approx([1 / count] * count, abs=0.05)
 
 
 def test_equal_ranks_share_it_too() -> None:
-    made = pool([member(i, {"rankme_z": a, "lidar_z": b}) for i, (a, b) in enumerate([(1, 2), (2, 1), (0, 0)])])
-    found = ranked(made, ["rankme_z", "lidar_z"])
+    values = [{"rankme_z": a, "lidar_z": b} for a, b in [(1.0, 2.0), (2.0, 1.0), (0.0, 0.0)]]
+    steady = [member(i, v, halves={column: [value] * 4 for column, value in v.items()}) for i, v in enumerate(values)]
+    found = ranked(pool(steady), ["rankme_z", "lidar_z"])
     assert [one["probability_best"] for one in found["ranking"]] == [0.5, 0.5, 0]
+
+
+def test_where_no_noise_was_measured_for_all_nothing_is_said_of_certainty() -> None:
+    """A single trial without halves leaves nothing to draw from."""
+    for others in (UP, None):
+        found = ranked(pool([valued(0, 10.0, UP), valued(1, 5.0), valued(2, 8.0, others)]))
+        assert found["noise"] == {"halves": 0, "seeds": None} and found["winners"][0]["number"] == 0
+        assert all(one["probability_best"] is None and not one["told_apart"] for one in found["ranking"])
 
 
 @pytest.mark.parametrize(("ahead", "apart"), [(1, True), (4, False)])
@@ -223,7 +228,7 @@ def test_a_trial_proposed_twice_is_ranked_once_under_its_first_number() -> None:
 
 def test_a_rule_within_methods_names_a_winner_of_each() -> None:
     members = [
-        valued(i, v, method=m) for i, (v, m) in enumerate([(9, "byol"), (1, "simclr"), (8, "byol"), (2, "simclr")])
+        valued(i, v, UP, method=m) for i, (v, m) in enumerate([(9, "byol"), (1, "simclr"), (8, "byol"), (2, "simclr")])
     ]
     members = [replace(m, dimensions={"h": 64, "z": 32 if m.method == "byol" else 8}) for m in members]
     found = ranked(pool(members))  # sizes of z are compared within methods alone
