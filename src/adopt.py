@@ -15,10 +15,11 @@ def adopt(config: DictConfig) -> None:
     from src.adoption import adopt_weights
     from src.data.pack import read_manifest
     from src.device import set_up
-    from src.evaluation import load_criteria
-    from src.protocol import check_protocol
+    from src.evaluation import columns, load_criteria
+    from src.protocol import check_guide, check_protocol, warn_of_refused
     from src.session import Session
     from src.study import Study
+    from src.trial import dimensions
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     set_up("cpu", settings["threads"])
@@ -26,8 +27,11 @@ def adopt(config: DictConfig) -> None:
     check_protocol(settings["evaluation"], manifest)
     wanted = settings["weights"] if isinstance(settings["weights"], list) else [settings["weights"]]
     store = Path(settings["folders"]["store"])
-    trials = [adopt_weights(Path(path), settings, manifest, store) for path in wanted]
     criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
+    trials = [adopt_weights(Path(path), settings, manifest, store) for path in wanted]
+    sizes = dimensions(trials[0], manifest.channels)
+    check_guide(settings["criterion"], settings["evaluation"], sizes)
+    warn_of_refused(criteria, settings["evaluation"], sizes)
     identity = {"adopted": [trial.key for trial in trials], "evaluation": settings["evaluation"]}
     identity["criterion"] = settings["criterion"]
     study = Study(Path(settings["folders"]["runs"]) / settings["study"], identity)
@@ -38,7 +42,8 @@ def adopt(config: DictConfig) -> None:
             session.carry(number, [f"weights={Path(path).name}"], trial)
     finally:
         path = session.close()
-        print(f"written: {path}\nnext: python -m src.selection study={settings['study']}")
+        rule = "" if settings["projector"] else f" rule={columns(settings['criterion'])[0]}"  # there is no z
+        print(f"written: {path}\nnext: python -m src.selection study={settings['study']}{rule}")
 
 
 if __name__ == "__main__":

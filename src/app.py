@@ -15,7 +15,7 @@ from hydra.errors import CompactHydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src import files
+from src import check, files
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 INTERRUPTED = 130
@@ -35,6 +35,8 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
 
     def task(config: DictConfig) -> Any:
         try:
+            if config.get("study") is not None:
+                check.plain_name("study", config.study)
             return stage(config)
         except (ValueError, OSError, files.Busy) as error:  # Hydra would wrap them up in a sweep
             raise SystemExit(f"error: {_explain(error)}") from None

@@ -43,6 +43,7 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
 
     from src import files
     from src.data.budgets import read_budget
+    from src.record import BUDGET_FORMAT, read_budgets
     from src.screen import make_console
     from src.show import budget_table
 
@@ -52,8 +53,9 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
         raise ValueError(f"no label file in {folder}: run python -m src.prepare, or name one with file=<path>")
     count = study.manifest.splits["probe"]["count"]
     budgets = {path.stem: read_budget(path, count) for path in paths}
+    scored_by = {key: settings[key] for key in ("views", "folds", "strengths", "halves", "seed")}
     result: dict[str, Any] = {
-        name: {"labels": len(found.places), "checksum": files.checksum(path), "trials": {}}
+        name: {"labels": len(found.places), "checksum": files.checksum(path), **scored_by, "trials": {}}
         for (name, found), path in zip(budgets.items(), paths, strict=True)
     }
     console = make_console()
@@ -62,8 +64,8 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
             for name, scored in _score(study, entry, budgets, settings).items():
                 result[name]["trials"][entry.trial.key] = {"skill": scored.skill, "halves": scored.halves}
     path = study.folder / "budget.json"
-    kept = files.read_json(path)["files"] if settings["file"] and path.exists() else {}
-    files.write_json(path, {"study": study.name, "files": kept | result})
+    kept = read_budgets(study) if settings["file"] else {}
+    files.write_json(path, {"format": BUDGET_FORMAT, "study": study.name, "files": kept | result})
     console.print(budget_table(study, result))
     console.print(f"written: {path}", highlight=False)
     return min(result)

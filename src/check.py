@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,3 +55,15 @@ def choice(name: str, value: Any, options: Sequence[str]) -> None:
     """Raise ValueError unless ``value`` is one of ``options``."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
+
+
+def listed(name: str, value: Any) -> None:
+    """Raise ValueError unless ``value`` is a list with something in it."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise ValueError(f"{name} must be a list like [1,2] with at least one entry, got {value!r}")
+
+
+def plain_name(name: str, value: Any) -> None:
+    """Raise ValueError unless ``value`` can name a folder: letters, digits, dots, dashes and underscores."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\w-][\w.-]*", value):
+        raise ValueError(f"{name} must be a name of letters, digits, . - and _ (quote a number), got {value!r}")

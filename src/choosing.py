@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,38 +10,59 @@ import numpy as np
 from src.evaluation import columns as columns_of
 from src.judgement import (
     Arena,
+    Chooser,
     Draws,
-    default_chooser,
+    budget_choosers,
     halvings,
     judge,
     make_arena,
     noise_floor,
+    one_chooser,
     random_chooser,
     resamples,
     rule_chooser,
 )
-from src.pool import LABELS, Member, Pool
-from src.rule import Rule, check_comparable, make_rule, measured, rule_of
+from src.pool import Member, Pool, repetitions
+from src.ranking import rank
+from src.rule import Rule, check_comparable, make_rule, rule_of
 from src.stats import accuracy
 
 
-def choosing(pool: Pool, members: list[Member], chosen: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Each way of choosing a trial, with and without the collapsed ones among the choices."""
-    quality, seed = settings["quality"], settings["seed"]
-    method = members[0].method
+def choosing(
+    pool: Pool, members: list[Member], collapsed: list[Member], chosen: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Each way of choosing among some healthy members of the pool, alone and with collapsed ones among the choices.
+
+    Members of several methods: only ways that compare methods.
+    """
+    quality = settings["quality"]
     arena = make_arena(members, quality)
     samples = _samples(arena, settings)
-    everything = make_arena([m for m in pool.finished if m.method == method], quality)
+    everything = make_arena([*members, *collapsed], quality)
     all_samples = samples if everything.trials == arena.trials else _samples(everything, settings)
-    means = arena.means(arena.right)
+    rule = rule_of(pool, chosen)
+    several = len({member.method for member in members}) > 1
+    rules = {
+        name: one
+        for name, one in ({rule.name: rule} | _rules(pool)).items()
+        if not (several and "method" in one.within)
+    }
     rows = []
-    for name, rule in _ways(pool, arena).items():
-        row = _judged(name, rule, arena, samples)
-        row["with_collapsed"] = _judged(name, rule, everything, all_samples)
-        if rule is not None and len(rule.columns) == 1:
-            row["noise_floor"] = noise_floor(pool, rule.columns[0])
-        row["note"] = _note(pool, name, rule, arena, row)
+    for name, one in rules.items():
+        row = _named(name, judge([rule_chooser(arena, one)], *samples), arena)
+        row["with_collapsed"] = judge([rule_chooser(everything, one)], *all_samples)
+        row["note"] = _note(name, one, arena, row)
+        if len(one.columns) == 1:
+            row["noise_floor"] = noise_floor(members, one.columns[0])
         rows.append(row)
+    for name, chooser, among_all in _without_a_rule(pool, chosen, arena, everything):
+        row = _named(name, judge([chooser], *samples), arena)
+        rows.append(row | {"with_collapsed": judge([among_all], *all_samples), "note": ""})
+    with_labels = budget_choosers(pool, everything)
+    for name, choosers in budget_choosers(pool, arena).items():
+        row = _named(name, judge(choosers, *samples), arena)
+        rows.append(row | {"with_collapsed": judge(with_labels[name], *all_samples), "note": ""})
+    means = arena.means(arena.right)
     return {
         "rows": rows,
         "best": float(means.mean(1).max()),
@@ -49,8 +71,8 @@ def choosing(pool: Pool, members: list[Member], chosen: dict[str, Any], settings
         "configurations": arena.configurations,
         "sources": int(means.shape[1]),
         "standard_error": accuracy(means[int(means.mean(1).argmax())]).error,
-        "noise_floor": _quality_noise(pool, members, quality),
-        "snapshots": _snapshots(pool, members, chosen, quality, settings["halvings"], seed),
+        "noise_floor": _quality_noise(members, quality),
+        "snapshots": _snapshots(pool, members, rule, quality, settings),
     }
 
 
@@ -62,34 +84,34 @@ def _samples(arena: Arena, settings: dict[str, Any]) -> tuple[Draws, Draws]:
     )
 
 
-def _ways(pool: Pool, arena: Arena) -> dict[str, Rule | None]:
-    """Ways of choosing by name; None for those that need no rule."""
-    ways: dict[str, Rule | None] = {"random choice": None, "default configuration": None}
-    for criterion in pool.criteria.values():
-        if criterion["direction"] != "none":
-            for wanted in columns_of(criterion):
-                ways[wanted] = make_rule(pool, wanted)
-    for budget in sorted({budget for member in arena.trials for budget in member.budgets}):
-        if budget == "all" or budget.endswith("-0"):
-            ways[LABELS + budget] = make_rule(pool, LABELS + budget)
-    return ways
+def _rules(pool: Pool) -> dict[str, Rule]:
+    """Every criterion with a better direction, on each of its spaces."""
+    names = [name for c in pool.criteria.values() if c["direction"] != "none" for name in columns_of(c)]
+    return {name: make_rule(pool, name) for name in names}
 
 
-def _judged(name: str, rule: Rule | None, arena: Arena, samples: tuple[Draws, Draws]) -> dict[str, Any]:
-    if rule is not None:
-        chooser = rule_chooser(arena, rule)
-    else:
-        chooser = random_chooser if name == "random choice" else default_chooser(arena)
-    row = judge(chooser, *samples)
+def _without_a_rule(
+    pool: Pool, chosen: dict[str, Any], arena: Arena, everything: Arena
+) -> list[tuple[str, Chooser, Chooser]]:
+    """What was picked, before any trial was repeated; the default configuration; and chance."""
+    trials = {winner["trial"] for winner in chosen["winners"]}
+    picked = next((m.configuration for m in arena.trials if m.trial in trials), None)
+    return [
+        ("this selection", one_chooser(arena, picked), one_chooser(everything, picked)),
+        ("default configuration", one_chooser(arena, pool.default), one_chooser(everything, pool.default)),
+        ("random choice", random_chooser, random_chooser),
+    ]
+
+
+def _named(name: str, row: dict[str, Any], arena: Arena) -> dict[str, Any]:
+    """The row with the pick as the number of its first trial."""
     if row.get("pick") is not None:
         row["pick"] = next(m.number for m, c in zip(arena.trials, arena.configuration, strict=True) if c == row["pick"])
     return {"name": name, **row}
 
 
-def _note(pool: Pool, name: str, rule: Rule | None, arena: Arena, row: dict[str, Any]) -> str:
-    """Why a way chose nothing, or why selection would refuse it here; empty where all is well."""
-    if rule is None:
-        return ""
+def _note(name: str, rule: Rule, arena: Arena, row: dict[str, Any]) -> str:
+    """Why a rule chose nothing, or why selection would refuse it here; empty where all is well."""
     if "regret" not in row:
         return next((m.refused[c] for m in arena.trials for c in rule.columns if c in m.refused), "not measured")
     try:
@@ -99,9 +121,9 @@ def _note(pool: Pool, name: str, rule: Rule | None, arena: Arena, row: dict[str,
     return ""
 
 
-def _quality_noise(pool: Pool, members: list[Member], quality: str) -> dict[str, float] | None:
+def _quality_noise(members: list[Member], quality: str) -> dict[str, float] | None:
     """Standard deviation of quality over seeds, and over configurations."""
-    repeated = [np.array([m.last.probes[quality]["top1"] for m in same]) for same in pool.repetitions(members).values()]
+    repeated = [np.array([m.last.probes[quality]["top1"] for m in same]) for same in repetitions(members).values()]
     several = [values for values in repeated if len(values) > 1]
     if not several or len(repeated) < 2:
         return None
@@ -111,42 +133,37 @@ def _quality_noise(pool: Pool, members: list[Member], quality: str) -> dict[str,
     }
 
 
-def _snapshots(
-    pool: Pool, members: list[Member], chosen: dict[str, Any], quality: str, count: int, seed: int
-) -> dict[str, Any]:
-    """What choosing the epoch too would bring: by the rule, and by val itself with its optimism.
+def _snapshots(pool: Pool, members: list[Member], rule: Rule, quality: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What choosing the epoch too would bring: by val itself, with its optimism, and by the rule.
 
     The optimism of best-over-epochs: each trial's best snapshot on one half of val's sources, its value there minus
-    on the other half, averaged. Joint: the rule's pick over all snapshots of all trials.
+    on the other half, averaged. Joint: the rule's pick over all snapshots of all trials, as selection makes it.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(settings["seed"])
     right = [np.stack([s.right[quality] for s in m.snapshots]) for m in members]
     optimism, gain = [], []
-    for _ in range(count):
+    for _ in range(settings["halvings"]):
         first, second = np.array_split(rng.permutation(right[0].shape[1]), 2)
         for a, b in ((first, second), (second, first)):
             for trial in right:
                 on_a, on_b = trial[:, a].mean(1), trial[:, b].mean(1)
                 optimism.append(on_a[on_a.argmax()] - on_b[on_a.argmax()])
                 gain.append(on_b[on_a.argmax()] - on_b[-1])
-    rule = rule_of(pool, chosen)
-    found = []
-    for member, trial in zip(members, right, strict=True):
-        for k in range(len(member.snapshots)):
-            values = [measured(member, column, k) for column in rule.columns]
-            if all(value is not None for value in values):
-                found.append((member, k, np.array(values, dtype=float) * rule.signs, float(trial[k].mean())))
-    if not found:
-        return {"optimism": float(np.mean(optimism)), "gain": float(np.mean(gain)), "joint": None}
-    scores = rule.score(np.stack([values for _, _, values, _ in found]))
-    member, k, _, value = found[int(scores.argmax())]
     return {
         "optimism": float(np.mean(optimism)),
         "gain": float(np.mean(gain)),
-        "joint": {
-            "number": member.number,
-            "step": member.snapshots[k].step,
-            "images": member.snapshots[k].images,
-            "quality": value,
-        },
+        "joint": _joint(replace(pool, members=members), rule, quality),
     }
+
+
+def _joint(pool: Pool, rule: Rule, quality: str) -> dict[str, Any] | None:
+    """The pick over all snapshots, and what its trial is worth there and at its end; None where nothing compares."""
+    try:
+        (pick,) = rank(pool, rule, snapshots="all", draws=1, seed=0)["winners"]
+    except ValueError:
+        return None
+    own = next(member.configuration for member in pool.members if member.trial == pick["trial"])
+    same = repetitions(pool.healthy)[own]
+    place = next(k for k, snapshot in enumerate(same[0].snapshots) if snapshot.step == pick["step"])
+    at, end = (float(np.mean([m.snapshots[k].probes[quality]["top1"] for m in same])) for k in (place, -1))
+    return {key: pick[key] for key in ("number", "step", "images")} | {"quality": at, "at_the_end": end}

@@ -16,11 +16,13 @@ def clean(config: DictConfig) -> None:
     from src import check, files
     from src.screen import make_console
     from src.show import clean_table
+    from src.study import logged_trials
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     check.flag("delete", settings["delete"])
     runs, store = Path(settings["folders"]["runs"]), Path(settings["folders"]["store"])
-    listed = {trial["trial"] for path in runs.glob("*/study.json") for trial in files.read_json(path)["trials"]}
+    listed = {trial["trial"] for path in runs.rglob("study.json") for trial in files.read_json(path)["trials"]}
+    listed |= {trial for path in runs.rglob("log-*.jsonl") for trial in logged_trials(path)}
     found = []
     for trial in sorted(path for path in store.glob("*") if path.is_dir()):
         if trial.name not in listed:

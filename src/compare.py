@@ -28,6 +28,8 @@ def compare(config: DictConfig) -> None:
         raise ValueError(f"trials must be the numbers of two trials, [0,7], got {settings['trials']}")
     pool = _pool(settings)
     pair = [_member(pool, number) for number in settings["trials"]]
+    known = sorted({column for member in pool.members for snapshot in member.snapshots for column in snapshot.criteria})
+    check.choice("column", settings["column"], known)
     console = make_console()
     console.print(*comparison_tables(*pair))
     rows = [trial_row(member, settings["quality"]) for member in pair]

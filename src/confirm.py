@@ -18,14 +18,17 @@ def confirm(config: DictConfig) -> None:
     from src import check, files
     from src.confirmation import compare
     from src.device import set_up
+    from src.evaluation import IMPORTED
+    from src.mirror import StudyMirror
     from src.record import StudyRecord, unlabelled_pool
     from src.screen import make_console
     from src.show import confirmation_table
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     check.number("top", settings["top"], at_least=1, whole=True)
-    if not settings["seeds"]:
-        raise ValueError("seeds must name at least one fresh seed, got none")
+    check.listed("seeds", settings["seeds"])
+    if settings["trials"] is not None:
+        check.listed("trials", settings["trials"])
     for seed in settings["seeds"]:
         check.number("seeds", seed, at_least=0, whole=True)
     check.number("checkpoint_seconds", settings["checkpoint_seconds"], at_least=0)
@@ -34,6 +37,11 @@ def confirm(config: DictConfig) -> None:
     study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
     chosen = None if settings["trials"] is not None else _selection(study)
     entries = _wanted(study, chosen, settings)
+    adopted = [str(entry.number) for entry in entries if entry.trial.config["method"]["name"] == IMPORTED]
+    if adopted:
+        raise ValueError(
+            f"trials {', '.join(adopted)} of study {study.name} were adopted: confirm can't train them with other seeds"
+        )
     set_up(entries[0].trial.config["device"], entries[0].trial.config["threads"])
     fresh = _train(study, entries, settings)
     console = make_console()
@@ -44,15 +52,20 @@ def confirm(config: DictConfig) -> None:
     path = study.folder / "confirmation.json"
     files.write_json(path, result)
     console.print(confirmation_table(result))
+    picks = {winner["trial"]: winner["step"] for winner in result["winners"]}
+    StudyMirror(study).tag_picks(study.entries, "confirmed", picks, result["rule"])
     for winner in result["winners"]:
         console.print(
             f"confirmed: trial {winner['number']} ({winner['trial']}), method {winner['method']}", highlight=False
         )
+    if not result["winners"]:
+        console.print(f"nothing is confirmed: {result['why_none']}", highlight=False)
     console.print(f"written: {path}\nnext: python -m src.report study={study.name}", highlight=False)
 
 
 def _selection(study: StudyRecord) -> dict[str, Any]:
     from src import files
+    from src.record import check_current
 
     path = study.folder / "selection.json"
     if not path.exists():
@@ -60,6 +73,7 @@ def _selection(study: StudyRecord) -> dict[str, Any]:
             f"{path} is missing: run python -m src.selection study={study.name} first, or name trials=[...]"
         )
     chosen: dict[str, Any] = files.read_json(path)
+    check_current(chosen, study)
     if any(column.startswith("labels_") for column in chosen["columns"]):
         raise ValueError(f"{path} was made with labels, which confirm doesn't read: select by a label-free rule first")
     return chosen
@@ -69,7 +83,7 @@ def _wanted(study: StudyRecord, chosen: dict[str, Any] | None, settings: dict[st
     by_number = {entry.number: entry for entry in study.entries}
     if chosen is None:
         unknown = [number for number in settings["trials"] if number not in by_number]
-        if unknown or not settings["trials"]:
+        if unknown:
             raise ValueError(
                 f"trials must be numbers of study {study.name}, 0 to {max(by_number)}, got {settings['trials']}"
             )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from src import files
-from src.pool import Member, Pool
+from src.pool import Member, Pool, repetitions
 from src.ranking import rank
 from src.rule import measured, rule_of
 
@@ -21,19 +21,28 @@ def compare(chosen: dict[str, Any], first: Pool, fresh: Pool) -> dict[str, Any]:
     positive curse means that the first value flattered.
     """
     rule = rule_of(fresh, chosen)
-    again = rank(fresh, rule, snapshots="last", draws=chosen["draws"], seed=chosen["seed"])
-    original = {member.configuration: member for member in first.members}
+    try:
+        again = rank(fresh, rule, snapshots=chosen["snapshots"], draws=chosen["draws"], seed=chosen["seed"])
+        why = ""
+    except ValueError as nothing_left:
+        again, why = {"winners": [], "ranking": [], "dropped": [], "noise": []}, str(nothing_left)
+    original = {configuration: same[0] for configuration, same in repetitions(first.healthy).items()}
+    steps: dict[int, int] = {}
+    for line in chosen["ranking"]:
+        steps.setdefault(line["number"], line["step"])
     lines: list[dict[str, Any]] = []
-    for configuration, members in fresh.repetitions(fresh.members).items():
+    for configuration, members in repetitions(fresh.members).items():
         before = original[configuration]
+        step = steps[before.number]
         lines.append(
             {
                 "number": before.number,
                 "trial": before.trial,
                 "method": before.method,
+                "step": step,
                 "fresh": [{"seed": m.seed, "trial": m.trial, "status": m.status} for m in members],
                 "columns": {
-                    column: _fall(before, members, column, sign)
+                    column: _fall(before, members, column, sign, step)
                     for column, sign in zip(rule.columns, rule.signs, strict=True)
                 },
             }
@@ -47,12 +56,16 @@ def compare(chosen: dict[str, Any], first: Pool, fresh: Pool) -> dict[str, Any]:
         "confirmed": lines,
         "winners": [
             {key: by_trial[winner["trial"]][key] for key in ("number", "trial", "method", "fresh")}
+            | {"step": winner["step"], "probability_best": winner["probability_best"]}
             for winner in again["winners"]
         ],
+        "why_none": why,
         "selected": [winner["number"] for winner in chosen["winners"]],
+        "noise": again["noise"],
         "ranking": [
             {
                 "number": by_trial[line["trial"]]["number"],
+                "step": line["step"],
                 "score": line["score"],
                 "probability_best": line["probability_best"],
             }
@@ -62,9 +75,16 @@ def compare(chosen: dict[str, Any], first: Pool, fresh: Pool) -> dict[str, Any]:
     }
 
 
-def _fall(before: Member, members: list[Member], column: str, sign: int) -> dict[str, Any]:
-    value = measured(before, column, -1)
-    values = [found for member in members if (found := measured(member, column, -1)) is not None]
+def _fall(before: Member, members: list[Member], column: str, sign: int, step: int) -> dict[str, Any]:
+    value = _at(before, column, step)
+    healthy = [member for member in members if member.status == "complete"]
+    values = [found for member in healthy if (found := _at(member, column, step)) is not None]
     if value is None or not values:
         return {"first": value, "fresh": values}
     return {"first": value, "fresh": values, "curse": float(sign * (value - np.mean(values)))}
+
+
+def _at(member: Member, column: str, step: int) -> float | None:
+    """A column's value on the snapshot at ``step``."""
+    place = next((k for k, snapshot in enumerate(member.snapshots) if snapshot.step == step), None)
+    return None if place is None else measured(member, column, place)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from src import files
@@ -94,8 +94,11 @@ class Evaluation:
             finite = all(math.isfinite(entry.get(kind, 0.0)) for kind in ("value", "own"))
             have[self.keys[column]] = entry if finite else {"refused": f"{column} is not finite on this snapshot"}
         z = spaces["z"]
-        have["collapse"] = collapsed(z.images, z.eigenvalues, **self.protocol["collapse"])
-        have["spectrum"] = {space: spectrum(e.eigenvalues) for space, e in spaces.items()}
+        gated = z.images
+        if self._without_projector:  # a rectifier's features share a large mean, which is no collapse
+            gated = gated - gated.mean(0)
+        have["collapse"] = collapsed(gated, z.eigenvalues, **self.protocol["collapse"])
+        have["spectrum"] = _spectra(spaces)
         files.write_json(self.path, {"protocol": self.protocol, "values": self.values})
 
     def watch(self, step: int, method: Method) -> None:
@@ -111,9 +114,7 @@ class Evaluation:
             h = method.encoder(x)
             spaces = {"h": h.cpu(), "z": method.projector(h).cpu()}
         method.train()
-        watched[str(step)] = {
-            space: spectrum(Embeddings(e, e, e, None, len(e)).eigenvalues) for space, e in spaces.items()
-        }
+        watched[str(step)] = _spectra({space: Embeddings(e, e, e, None, len(e)) for space, e in spaces.items()})
         files.write_json(self.watched_path, watched)
 
     def _watched(self) -> dict[str, Any]:
@@ -122,7 +123,8 @@ class Evaluation:
     def spectrum(self, space: str) -> dict[int, list[float]]:
         """step -> eigenvalues of the centred covariance, largest first."""
         kept = self._watched() | {step: have["spectrum"] for step, have in self.values.items() if "spectrum" in have}
-        return {int(step): have[space] for step, have in sorted(kept.items(), key=lambda item: int(item[0]))}
+        ordered = sorted(kept.items(), key=lambda item: int(item[0]))
+        return {int(step): have[space] for step, have in ordered if space in have}
 
     @cached_property
     def _subset(self) -> Tensor:
@@ -141,12 +143,17 @@ class Evaluation:
             halves.append({space: e.half(index.sort().values) for space, e in spaces.items()})
         return halves
 
+    @property
+    def _without_projector(self) -> bool:
+        method = self.trial.config["method"]
+        return method["name"] == IMPORTED and method["projector"] is None
+
     def _invalid(self, column: str, criterion: dict[str, Any]) -> str:
         """Why a criterion means nothing for this trial or this data; empty where it does."""
         if self.trial.config["method"]["name"] == IMPORTED:
             if criterion["input"] in ("losses", "heldout_losses"):
                 return f"{column}: the loss of an adopted encoder is unknown"
-            if column.endswith("_z") and self.trial.config["method"]["projector"] is None:
+            if column.endswith("_z") and self._without_projector:
                 return f"{column}: the encoder was adopted without its projector, so that there is no z"
         if criterion["input"] != "rotations":
             return ""
@@ -166,8 +173,12 @@ class Evaluation:
             if kind in have.get(key, {})
         }
 
+    def collapse(self, step: int) -> dict[str, Any]:
+        """The collapse gate's verdict on a snapshot; empty where it wasn't measured."""
+        return dict(self.values.get(str(step), {}).get("collapse", {}))
+
     def last_collapse(self) -> dict[str, Any]:
-        """The collapse gate's verdict on the last measured snapshot; empty where there is none."""
+        """The verdict on the last measured snapshot; empty where there is none."""
         return self._last().get("collapse", {})
 
     def refusal(self, name: str) -> str:
@@ -206,6 +217,10 @@ def _entry(criterion: dict[str, Any], e: Embeddings, halves: Iterable[Embeddings
     return entry
 
 
+def _spectra(spaces: dict[str, Embeddings]) -> dict[str, list[float]]:
+    return {space: spectrum(e.eigenvalues) for space, e in spaces.items() if e.eigenvalues.isfinite().all()}
+
+
 def _drawn(manifest: Manifest, split: str, protocol: dict[str, Any]) -> Tensor:
     """The images of a split that are measured, in their order."""
     images = open_images(manifest, split)
@@ -215,5 +230,5 @@ def _drawn(manifest: Manifest, split: str, protocol: dict[str, Any]) -> Tensor:
 
 def load_criteria(folder: Path, chosen: dict[str, Any]) -> list[dict[str, Any]]:
     """Every criterion of conf/criterion/, the chosen one as it was composed."""
-    criteria = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
+    criteria: list[Any] = [OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(folder.glob("*.yaml"))]
     return [chosen if criterion["name"] == chosen["name"] else criterion for criterion in criteria]

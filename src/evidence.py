@@ -25,26 +25,30 @@ def evidence(config: DictConfig) -> None:
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     check.flag("judge_only", settings["judge_only"])
+    check.choice("quality", settings["quality"], ("linear", "knn"))
+    if settings["seeds"]:
+        check.listed("seeds", settings["seeds"])
     check.number("halvings", settings["halvings"], at_least=1, whole=True)
     check.number("resamples", settings["resamples"], at_least=100, whole=True)
     check.number("rule.largest", settings["rule"]["largest"], at_least=1, at_most=4, whole=True)
     console = make_console()
     if not settings["judge_only"]:
         missing = [pool for pool in _pools(settings) if pool not in _kept(settings)]
-        _print_cost(missing, console)
-        for data, method in missing:
-            _carry(data, method, settings)
-            _keep(data, method, settings)
-            console.print(f"kept: {_study(data, method)} in {settings['table']}", highlight=False)
+        _print_cost(missing, settings, console)
+        for name, method in missing:
+            _carry(name, method, settings)
+            _keep(name, method, settings)
+            console.print(f"kept: {_study(name, method)} in {settings['table']}", highlight=False)
     _judge(settings, console)
 
 
 def _pools(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(data, method) for method in settings["pools"]["methods"] for data in settings["pools"]["data"]]
+    """(pool of conf/pool/, method) of every pool."""
+    return [(name, method) for method in settings["pools"]["methods"] for name in settings["pools"]["of"]]
 
 
-def _study(data: str, method: str) -> str:
-    return f"evidence-{data}-{method}"
+def _study(name: str, method: str) -> str:
+    return f"evidence-{name}-{method}"
 
 
 def _kept(settings: dict[str, Any]) -> list[tuple[str, str]]:
@@ -64,21 +68,22 @@ def _kept(settings: dict[str, Any]) -> list[tuple[str, str]]:
     return kept
 
 
-def _print_cost(missing: list[tuple[str, str]], console: Any) -> None:
+def _print_cost(missing: list[tuple[str, str]], settings: dict[str, Any], console: Any) -> None:
     """What is left to train, by a dry run of each pool; the second seeds of the upper half come on top."""
     if not missing:
         return
     console.print(f"{len(missing)} pools to train; asking each what it costs", highlight=False)
     tflops = minutes = 0.0
-    for data, method in missing:
-        out = _run("train", "-m", f"pool={data}", f"method={method}", "dry_run=true", capture=True)
+    for name, method in missing:
+        out = _run("train", "-m", f"pool={name}", f"method={method}", "dry_run=true", capture=True)
         found = PREDICTED.search(out)
         assert found is not None, out
         tflops, minutes = tflops + float(found[1]), minutes + float(found[2])
-        console.print(f"  {_study(data, method)}: {found[1]} TFLOP, {found[2]} minutes", highlight=False)
+        console.print(f"  {_study(name, method)}: {found[1]} TFLOP, {found[2]} minutes", highlight=False)
+    repeated = "; more seeds of the upper half add about half of that each" if settings["seeds"] else ""
     console.print(
-        f"first seeds: {tflops:,.0f} TFLOP, {minutes / 60:.1f} hours on one thread; second seeds of the upper half add "
-        "about half of that. Interrupted, the same command goes on.",
+        f"first seeds: {tflops:,.0f} TFLOP, {minutes / 60:.1f} hours on one thread{repeated}. "
+        "Interrupted, the same command goes on.",
         highlight=False,
     )
 
@@ -91,12 +96,12 @@ def _run(stage: str, *arguments: str, capture: bool = False) -> str:
     return done.stdout or ""
 
 
-def _carry(data: str, method: str, settings: dict[str, Any]) -> None:
+def _carry(name: str, method: str, settings: dict[str, Any]) -> None:
     """Train, probe and repeat one pool; whatever the store has is read back."""
-    study = _study(data, method)
+    study, data = _study(name, method), settings["pools"]["of"][name]
     if not (Path(settings["folders"]["data"]) / data / "budgets").exists():
         _run("prepare", f"data={data}")
-    _run("train", "-m", f"pool={data}", f"method={method}")
+    _run("train", "-m", f"pool={name}", f"method={method}")
     _run("probe", f"study={study}", "threads=1")  # whose best half is repeated
     if settings["seeds"]:
         numbers, seeds = (",".join(map(str, found)) for found in (_upper_half(study, settings), settings["seeds"]))
@@ -123,14 +128,14 @@ def _pool(study: str, settings: dict[str, Any]) -> Pool:
     return judged_pool(StudyRecord(Path(settings["folders"]["runs"]) / study))
 
 
-def _keep(data: str, method: str, settings: dict[str, Any]) -> None:
+def _keep(name: str, method: str, settings: dict[str, Any]) -> None:
     """Add a finished pool, with its second seeds, to the table."""
     from src.tracking import git_tags
     from src.trial_table import read_about, read_pool, write_table
 
-    path, study = Path(settings["table"]), _study(data, method)
+    path, study = Path(settings["table"]), _study(name, method)
     about = read_about(path) if path.exists() else {"pools": {}, "facts": {}}
-    kept = [read_pool(path, name, probes=True, budgets=True) for name in about["pools"] if name != study]
+    kept = [read_pool(path, other, probes=True, budgets=True) for other in about["pools"] if other != study]
     order = list(dict.fromkeys([*(_study(*wanted) for wanted in _pools(settings)), *about["pools"]]))
     pools = sorted([*kept, _pool(study, settings)], key=lambda found: order.index(found.name))
     write_table(path, pools, about["facts"] | {study: git_tags()})
@@ -139,17 +144,22 @@ def _keep(data: str, method: str, settings: dict[str, Any]) -> None:
 def _judge(settings: dict[str, Any], console: Any) -> None:
     from src import files
     from src.evidence_page import render, study_tables
-    from src.trial_table import read_about, read_pool
     from src.trust import findings
 
-    path = Path(settings["table"])
-    pools = [read_pool(path, name, probes=True, budgets=True) for name in read_about(path)["pools"]]
-    found = findings(pools, settings)
+    pools = _whole(Path(settings["table"]))
+    tuning = _whole(Path(settings["rule"]["table"])) if settings["rule"]["table"] else []
+    found = findings(pools, tuning, settings)
     page = Path(settings["page"])
     files.write_json(page.with_suffix(".json"), found)
     render(page, found, pools)
     console.print(*study_tables(found))
     console.print(f"written: {page}, {page.with_suffix('.json')}", highlight=False)
+
+
+def _whole(table: Path) -> list[Pool]:
+    from src.trial_table import read_about, read_pool
+
+    return [read_pool(table, name, probes=True, budgets=True) for name in read_about(table)["pools"]]
 
 
 if __name__ == "__main__":

@@ -35,11 +35,9 @@ def render(path: Path, found: dict[str, Any], pools: list[Pool]) -> None:
     environment.filters["ratio"] = lambda value: "–" if value is None else f"{value:z.2f}"
     environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+z.2f}"
     environment.filters["range"] = lambda pair: "–" if pair is None else f"{pair[0]:.2f} … {pair[1]:.2f}"
-    environment.filters["point_range"] = lambda pair: (
-        "–" if pair is None else f"{100 * pair[0]:.1f} … {100 * pair[1]:.1f}"
-    )
     text = environment.get_template("study.md.j2").render(
         f=found,
+        data=list(dict.fromkeys(pool["data"] for pool in found["pools"])),
         folder=folder.name,
         order=ordered(found),
         facts=_facts(pools),
@@ -162,7 +160,9 @@ def quality_figure(found: dict[str, Any], pools: list[Pool]) -> Figure:
         for member in pool.finished:
             if quality in member.last.probes:
                 value = member.last.probes[quality]["top1"]
-                colour = BLUE if member.number == 0 else GREEN if member.status == "collapsed" else GRAY
+                colour = (
+                    BLUE if member.configuration == pool.default else GREEN if member.status == "collapsed" else GRAY
+                )
                 axes.plot(place, value, "_", color=colour, ms=11, mew=2 if colour != GRAY else 1)
     axes.set_xticks(range(len(pools)), [f"{p.data}\n{p.methods[0]}" for p in pools], fontsize=7)
     axes.set_ylabel(f"{quality} top-1 on val")

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_bytes())
+    """Raises ValueError, with the path, on what isn't JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it and run the stage that writes it again") from None
 
 
 def checksum(path: Path) -> str:
-    """BLAKE2b of a file's content, 32 hexadecimal digits."""
+    """BLAKE2b of a file's content, 32 hexadecimal digits; asked again of an untouched file, it isn't read again."""
+    found = path.stat()
+    return _checksum(path, found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@cache
+def _checksum(path: Path, size: int, changed: int, inode: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

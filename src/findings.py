@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from src.choosing import choosing
+from src.evaluation import columns as columns_of
 from src.judgement import correlations
-from src.knobs import importance
+from src.knobs import importance, varied
 from src.loss_trust import loss_trust, sentence
-from src.pool import Floats, Member, Pool
-from src.rule import measured, rule_of
+from src.pool import Floats, Member, Pool, repetitions
+from src.rule import measured, rule_of, within
 
-TARGETS = ("train_loss", "lidar_z", "rankme_z", "view_information_h")  # whose knobs are compared with quality's
+ALL_METHODS = "all methods"
 
 
 def find(
@@ -31,6 +32,9 @@ def find(
         "quality": quality if labelled else None,
         "picks": chosen["winners"],
         "picked": [winner["number"] for winner in chosen["winners"]],
+        "final": _final(chosen, confirmation),
+        "default": next((m.number for m in pool.members if m.configuration == pool.default), None),
+        "snapshots": chosen["snapshots"],
         "ranking": chosen["ranking"],
         "noise": chosen["noise"],
         "dropped": chosen["dropped"],
@@ -44,31 +48,60 @@ def find(
         "compute": _compute(pool),
     }
     if labelled:
-        by_method = {method: [m for m in pool.healthy if m.method == method] for method in pool.methods}
-        by_method = {method: members for method, members in by_method.items() if members}
-        found["methods"] = list(by_method)
-        found["choosing"] = {method: choosing(pool, members, chosen, settings) for method, members in by_method.items()}
-        found["loss"] = {method: _loss(method, members, quality, settings) for method, members in by_method.items()}
+        groups = {method: [m for m in pool.healthy if m.method == method] for method in pool.methods}
+        groups = {method: members for method, members in groups.items() if members}
+        found["methods"] = list(groups)
+        found["loss"] = {method: _loss(pool, method, quality, settings) for method in groups}
+        if len(groups) > 1:
+            groups[ALL_METHODS] = pool.healthy
+        collapsed = [member for member in pool.finished if member.status == "collapsed"]
+        found["choosing"] = {
+            name: choosing(pool, members, [m for m in collapsed if name in (m.method, ALL_METHODS)], chosen, settings)
+            for name, members in groups.items()
+        }
         found["budget"] = _budget_view(pool, chosen, quality)
+    found["varied"] = varied(pool.healthy)
     found["knobs"] = _knobs(pool, chosen, quality if labelled else None, settings["seed"])
     return found
 
 
+def _final(chosen: dict[str, Any], confirmation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """For each winner the trial to take: what fresh seeds confirmed, where there is such a thing."""
+    picks = []
+    for winner in chosen["winners"]:
+        confirmed = [
+            one
+            for one in (confirmation["winners"] if confirmation else [])
+            if len(chosen["winners"]) == 1 or one["method"] == winner["method"]
+        ]
+        picks.append({"number": (confirmed or [winner])[0]["number"], "confirmed": bool(confirmed)})
+    return picks
+
+
 def _glossary(pool: Pool) -> dict[str, Any]:
-    keys = ("input", "spaces", "direction", "within", "invariances")
-    return {name: {key: criterion[key] for key in keys} for name, criterion in pool.criteria.items()}
+    keys = ("input", "spaces", "direction", "invariances")
+    return {
+        name: {key: criterion[key] for key in keys} | {"within": within(pool, criterion)}
+        for name, criterion in pool.criteria.items()
+    }
 
 
-def _loss(method: str, members: list[Member], quality: str, settings: dict[str, Any]) -> dict[str, Any]:
-    trust = loss_trust(members, quality, resampled=settings["resamples"], seed=settings["seed"])
-    return trust | {"sentence": sentence(method, trust)}
+def _loss(pool: Pool, method: str, quality: str, settings: dict[str, Any]) -> dict[str, Any]:
+    healthy, finished = ([m for m in members if m.method == method] for members in (pool.healthy, pool.finished))
+    keys = {"resampled": settings["resamples"], "seed": settings["seed"]}
+    trust = loss_trust(healthy, quality, **keys)
+    found = trust | {"sentence": sentence(method, trust)}
+    if len(finished) > len(healthy):
+        found["with_collapsed"] = loss_trust(finished, quality, **keys)
+    return found
 
 
 def _budget_view(pool: Pool, chosen: dict[str, Any], quality: str) -> list[dict[str, float]]:
     """Quality of the rule's pick, and of the best, among the first trials, against the compute spent on them."""
     rule = rule_of(pool, chosen)
     spent, points, seen = 0.0, [], []
-    for member in pool.members:
+    for members in repetitions(pool.members).values():
+        member = members[0]  # what confirm repeated was spent after the choice
         if not member.snapshots:
             continue
         spent += member.last.flops + member.evaluation_flops
@@ -96,12 +129,13 @@ def _compute(pool: Pool) -> dict[str, float]:
 
 
 def _knobs(pool: Pool, chosen: dict[str, Any], quality: str | None, seed: int) -> dict[str, Any]:
-    """Importances for quality, for the rule's columns and for the best known criteria, and how far they agree."""
+    """Importances for quality, for the rule's columns and for every other criterion, and how far they agree."""
     members = pool.healthy
     targets: dict[str, Floats] = {}
     if quality is not None:
         targets["quality"] = np.array([m.last.probes[quality]["top1"] for m in members])
-    for column in dict.fromkeys([*chosen["columns"], *TARGETS]):
+    known = [column for criterion in pool.criteria.values() for column in columns_of(criterion)[:1]]
+    for column in dict.fromkeys([*chosen["columns"], *known]):
         values = [measured(member, column, -1) for member in members]
         if all(value is not None for value in values):
             targets[column] = np.array(values, dtype=float)
@@ -115,7 +149,8 @@ def _knobs(pool: Pool, chosen: dict[str, Any], quality: str | None, seed: int) -
         for name in found:
             theirs = np.array(list(found[name]["knobs"].values()))
             rho = correlations(theirs[None], ours[None])[1][0]
-            found[name]["agreement"] = None if np.isnan(rho) else float(rho)
+            trusted = min(found[name]["r2"], found["quality"]["r2"]) > 0
+            found[name]["agreement"] = float(rho) if trusted and not np.isnan(rho) else None
     return found
 
 

@@ -40,12 +40,12 @@ def finetune(
     AdamW with a cosine schedule; each layer further from the head learns at ``layer_decay`` times the next one's rate.
     An epoch's incomplete last batch is dropped. The encoder itself stays as it is.
     """
-    check.number("probe.finetune.epochs", epochs, at_least=1, whole=True)
-    check.number("probe.finetune.batch_size", batch_size, at_least=2, at_most=len(images), whole=True)
-    check.number("probe.finetune.learning_rate", learning_rate, above=0)
-    check.number("probe.finetune.layer_decay", layer_decay, above=0, at_most=1)
-    check.number("probe.finetune.weight_decay", weight_decay, at_least=0)
-    check.number("probe.finetune.seed", seed, at_least=0, whole=True)
+    check.number("finetune.epochs", epochs, at_least=1, whole=True)
+    check.number("finetune.batch_size", batch_size, at_least=2, at_most=len(images), whole=True)
+    check.number("finetune.learning_rate", learning_rate, above=0)
+    check.number("finetune.layer_decay", layer_decay, above=0, at_most=1)
+    check.number("finetune.weight_decay", weight_decay, at_least=0)
+    check.number("finetune.seed", seed, at_least=0, whole=True)
     encoder = copy.deepcopy(encoder).requires_grad_()
     device = next(encoder.parameters()).device
     known, truth = classes.unique(return_inverse=True)

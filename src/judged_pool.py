@@ -8,7 +8,7 @@ from src import files
 from src.confirmation import SUFFIX
 from src.data.pack import read_labels
 from src.pool import Pool, joined
-from src.record import StudyRecord, labelled_pool, unlabelled_pool
+from src.record import StudyRecord, labelled_pool, read_budgets, unlabelled_pool
 
 
 def judged_pool(study: StudyRecord) -> Pool:
@@ -20,11 +20,11 @@ def judged_pool(study: StudyRecord) -> Pool:
     if probed is None:
         return unlabelled_pool(study, {})
     group = read_labels(study.manifest, "val")["group"]
-    pool = labelled_pool(study, probed, group, _budgets(study))
+    pool = labelled_pool(study, probed, group, read_budgets(study))
     again = repeated(study)
     if again is None or not (again.folder / "probe.json").exists():
         return pool
-    return joined(pool, labelled_pool(again, _read_scores(again, study.name), group, _budgets(again)))
+    return joined(pool, labelled_pool(again, _read_scores(again, study.name), group, read_budgets(again)))
 
 
 def scores(study: StudyRecord) -> dict[str, Any] | None:
@@ -49,8 +49,3 @@ def _read_scores(study: StudyRecord, asked: str) -> dict[str, Any]:
     if later:
         raise ValueError(f"{path} lacks trial {', '.join(later)}: run python -m src.probe study={asked} again")
     return found
-
-
-def _budgets(study: StudyRecord) -> dict[str, Any]:
-    path = study.folder / "budget.json"
-    return dict(files.read_json(path)["files"]) if path.exists() else {}

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from src.evaluation import IMPORTED
-from src.pool import Floats, Member, Pool
-from src.rule import Rule, measured
+from src.pool import LABELS, Floats, Member, Pool, repetitions
+from src.rule import Rule, make_rule, measured
 from src.stats import interval
 
 TOP = 0.10  # a good pick is among the best tenth of its pool
@@ -119,11 +118,9 @@ def random_chooser(mix: Floats) -> Floats:
     return np.zeros(mix.shape[:2])
 
 
-def default_chooser(arena: Arena) -> Chooser:
-    """The default configuration, a study's trial 0, where it was drawn; else nothing."""
-    own = (member for member in arena.trials if member.number == 0 and member.method != IMPORTED)
-    default = next((member.configuration for member in own), None)
-    trials = np.array([member.configuration == default for member in arena.trials])
+def one_chooser(arena: Arena, configuration: str | None) -> Chooser:
+    """One configuration where it was drawn; else nothing."""
+    trials = np.array([member.configuration == configuration for member in arena.trials])
 
     def choose(mix: Floats) -> Floats:
         return np.where(mix[:, :, trials].sum(2) > 0, 1.0, np.nan)
@@ -194,27 +191,45 @@ def correlations(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return np.where(few, np.nan, tau), np.where(few, np.nan, rho)
 
 
-def judge(chooser: Chooser, whole: Draws, drawn: Draws) -> dict[str, Any]:
+def judge(choosers: list[Chooser], whole: Draws, drawn: Draws) -> dict[str, Any]:
     """Each figure of the verdicts, its mean over the halvings, with the 95 % interval of the resamples.
 
-    Ratios are of means: a mean of ratios would hang on the few halvings that see hardly any range. Empty where the
-    chooser chooses nothing. ``pick`` is the configuration's place, None where several are chosen.
+    Several choosers are one way of choosing that was drawn several times: their verdicts are averaged draw by draw.
+    Ratios are of means: a mean of ratios would hang on the few halvings that see hardly any range. Empty where nothing
+    is chosen. ``pick`` is the configuration's place, None where several are chosen.
     """
-    scores = chooser(whole.mix)
-    if np.isnan(scores[0]).all():
+    scores = [chooser(whole.mix) for chooser in choosers]
+    if all(np.isnan(one[0]).all() for one in scores):
         return {}
-    point = verdicts(scores, whole.on_a, whole.on_b)
-    spread = verdicts(chooser(drawn.mix), drawn.on_a, drawn.on_b)
+    point = _averaged([verdicts(one, whole.on_a, whole.on_b) for one in scores])
+    spread = _averaged([verdicts(chooser(drawn.mix), drawn.on_a, drawn.on_b) for chooser in choosers])
     found: dict[str, Any] = {}
     for name in ("tau", "rho", "quality", "regret", "over_range", "over_random", "top"):
         found[name] = mean_of(getattr(point, name))
-        found[f"{name}_interval"] = interval(getattr(spread, name))
+        if name != "top":
+            found[f"{name}_interval"] = interval(getattr(spread, name))
     for name, whole_range in (("over_range", point.spread.mean()), ("over_random", point.random.mean())):
         regret = found["regret"]
         found[name] = regret / whole_range if regret is not None and whole_range > ROUNDING else None
-    picks = np.flatnonzero(scores[0] == np.nanmax(scores[0]))
-    found["pick"] = int(picks[0]) if len(picks) == 1 else None
+    first = [one[0] for one in scores if not np.isnan(one[0]).all()]
+    picks = {int(place) for one in first for place in np.flatnonzero(one == np.nanmax(one))}
+    found["pick"] = picks.pop() if len(picks) == 1 else None
     found["top"] = mean_of(spread.top)  # of one pool it is 0 or 1: the share of resamples says more
+    return found
+
+
+def _averaged(each: list[Verdicts]) -> Verdicts:
+    return Verdicts(*(means_of(np.array(values), 0) for values in zip(*each, strict=True)))
+
+
+def budget_choosers(pool: Pool, arena: Arena) -> dict[str, list[Chooser]]:
+    """Choosing with label budgets: a chooser for each draw of which images were labelled."""
+    found: dict[str, list[Chooser]] = {}
+    for budget in sorted({name for member in arena.trials for name in member.budgets}):
+        per_class, _, draw = budget.partition("-")
+        at_random = per_class.isdigit() and draw.isdigit()
+        label = f"{per_class} per class" if at_random else "all of probe" if budget == "all" else budget
+        found.setdefault(f"labels: {label}", []).append(rule_chooser(arena, make_rule(pool, LABELS + budget)))
     return found
 
 
@@ -231,11 +246,11 @@ def mean_of(values: Floats) -> float | None:
     return None if np.isnan(mean) else mean
 
 
-def noise_floor(pool: Pool, column: str) -> float | None:
+def noise_floor(members: list[Member], column: str) -> float | None:
     """A column's standard deviation over seeds / over configurations; None without repeated seeds."""
     values: list[list[float]] = []
-    for members in pool.repetitions(pool.healthy).values():
-        found = [value for member in members if (value := measured(member, column, -1)) is not None]
+    for same in repetitions(members).values():
+        found = [value for member in same if (value := measured(member, column, -1)) is not None]
         if found:
             values.append(found)
     repeated = [np.var(found, ddof=1) for found in values if len(found) > 1]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.judgement import correlations, means_of
-from src.pool import Floats, Member
+from src.pool import Floats, Member, repetitions
 from src.stats import interval
 
 FOLLOWS = 0.5  # a rank correlation from which on a loss is said to follow quality
@@ -17,28 +18,40 @@ def loss_trust(members: list[Member], quality: str, *, resampled: int, seed: int
     """Spearman's rho of the falling loss with quality: +1 where the loss could be trusted, -1 where it misleads.
 
     Within runs: over the snapshots of each trial, averaged over trials. Between runs: over the trials' last snapshots.
-    Intervals from resampled trials. None where there are too few to say.
+    Intervals from resampled configurations and their seeds. None where there are too few to say.
     """
     runs = [m for m in members if all(s.loss is not None and quality in s.probes for s in m.snapshots) and m.snapshots]
     within = np.array([_within(member, quality) for member in runs], dtype=float)
     loss = np.array([-float(member.last.loss or 0.0) for member in runs])
     truth = np.array([member.last.probes[quality]["top1"] for member in runs])
-    draws = np.random.default_rng(seed).integers(max(len(runs), 1), size=(resampled, len(runs)))
+    draws = _resampled(runs, resampled, seed)
     known = within[~np.isnan(within)]
     between = _rho(loss[None], truth[None])[0] if len(runs) > 2 else np.nan
-    rising = [m for m in runs if _within(m, quality) < 0 and m.last.probes[quality]["top1"] > _first(m, quality)]
     return {
         "within": float(known.mean()) if len(known) else None,
         "within_interval": interval(means_of(within[draws], 1)) if len(known) else None,
         "between": None if np.isnan(between) else float(between),
         "between_interval": interval(_rho(loss[draws], truth[draws])) if len(runs) > 2 else None,
         "trials": len(runs),
-        "rising_while_improving": len(rising),
+        "rising_while_improving": sum(_rose_while_improving(member, quality) for member in runs),
     }
 
 
-def _first(member: Member, quality: str) -> float:
-    return member.snapshots[0].probes[quality]["top1"]
+def _resampled(runs: list[Member], count: int, seed: int) -> NDArray[np.int64]:
+    """(count, configurations) places in ``runs``: configurations drawn with replacement, and one seed of each."""
+    rng = np.random.default_rng(seed)
+    places = {id(member): place for place, member in enumerate(runs)}
+    own = [[places[id(member)] for member in same] for same in repetitions(runs).values()]
+    drawn = np.zeros((count, len(own)), dtype=np.int64)
+    for draw in drawn:
+        draw[:] = [rng.choice(own[c]) for c in rng.integers(len(own), size=len(own))] if own else []
+    return drawn
+
+
+def _rose_while_improving(member: Member, quality: str) -> bool:
+    first, last = member.snapshots[0], member.last
+    rose = float(last.loss or 0.0) > float(first.loss or 0.0)
+    return rose and last.probes[quality]["top1"] > first.probes[quality]["top1"]
 
 
 def _rho(x: Floats, y: Floats) -> Floats:

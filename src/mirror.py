@@ -57,6 +57,8 @@ def points(rows: list[dict[str, float]], evaluation: Evaluation) -> list[Point]:
         for kind, suffix in (("value", ""), ("own", "_own")):
             column = evaluation.column(name, kind)
             found += [Point(f"criterion/{name}{suffix}", value, step * batch) for step, value in column.items()]
+        for step, facts in evaluation.column(name, "facts").items():
+            found += [Point(f"criterion/{name}.{fact}", value, step * batch) for fact, value in facts.items()]
     return found
 
 
@@ -135,14 +137,14 @@ class StudyMirror:
         ]
         self.tracking.add(entry.trial.key, points=scores)
 
-    def selected(self, entries: list[Entry], picks: set[str], criterion: str) -> None:
-        """Tag the picked trials so, and take the tag from the others."""
+    def tag_picks(self, entries: list[Entry], tag: str, picks: dict[str, int], rule: str) -> None:
+        """Tag the picked trials with the rule and the step of their snapshot, and take the tag from the others."""
         for entry in entries:
             if entry.status == "stopped":
                 continue
             self._catch_up(entry)
-            chosen = entry.trial.key in picks
-            self.tracking.add(entry.trial.key, tags={"selected": criterion if chosen else "no"})
+            step = picks.get(entry.trial.key)
+            self.tracking.add(entry.trial.key, tags={tag: "no" if step is None else f"{rule} at step {step}"})
 
     def links(self, ui: str) -> dict[str, str]:
         """trial -> the address of its run in the MLflow UI; empty where MLflow can't be read."""

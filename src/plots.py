@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from src.build import build
 from src.data.pack import open_images
 from src.figures import save, spectrum_figure, views_figure
+from src.pool import LABELS
 from src.record import StudyRecord
 from src.report_figures import (
     budget_figure,
     curves_figure,
+    drawable,
     importance_figure,
     parallel_figure,
     parting_figure,
@@ -57,17 +59,17 @@ def _of_numbers(metrics: dict[str, Any]) -> dict[str, Figure]:
                     figures[f"{part}_{method}.svg"] = scatter_figure(metrics, method, shown_names)
         figures |= {"parting.svg": parting_figure(metrics), "budget.svg": budget_figure(metrics)}
     if metrics["knobs"]:
-        names = list(next(iter(metrics["knobs"].values()))["knobs"])
         figures["importance.svg"] = importance_figure(metrics["knobs"])
-        figures["slices.svg"] = slices_figure(metrics, names)
-        figures["parallel.svg"] = parallel_figure(metrics, names)
+    if metrics["varied"] and drawable(metrics):
+        figures["slices.svg"] = slices_figure(metrics, metrics["varied"])
+        figures["parallel.svg"] = parallel_figure(metrics, metrics["varied"])
     return figures
 
 
 def panels(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
     """The measured columns, the rule's own first, then those that order the trials best."""
     measured = {row["name"]: row for row in rows if row.get("tau") is not None and "noise_floor" in row}
-    measured = {name: row for name, row in measured.items() if not name.startswith("labels_")}
+    measured = {name: row for name, row in measured.items() if not name.startswith(LABELS)}
     first = [column for column in columns if column in measured]
     rest = sorted((name for name in measured if name not in first), key=lambda name: -measured[name]["tau"])
     return first + rest
@@ -76,7 +78,7 @@ def panels(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
 def shown_trials(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The pick, the default configuration, the trial of lowest loss and the best on val, each once."""
     healthy = {t["number"]: t for t in metrics["trials"] if t["status"] == "complete"}
-    wanted = [(number, "pick") for number in metrics["picked"][:1]] + [(0, "default")]
+    wanted = [(number, "pick") for number in metrics["picked"][:1]] + [(metrics["default"], "default")]
     with_loss = [t for t in healthy.values() if "train_loss" in t["criteria"]]
     if with_loss:
         wanted.append((min(with_loss, key=lambda t: t["criteria"]["train_loss"])["number"], "lowest loss"))

@@ -25,6 +25,8 @@ class Snapshot:
     criteria: dict[str, float]  # column -> value, refused ones left out
     probes: dict[str, dict[str, float]] = field(default_factory=dict)  # probe -> its numbers
     right: dict[str, Floats] = field(default_factory=dict)  # probe -> share right of each source image of val
+    facts: dict[str, float] = field(default_factory=dict)  # what a criterion states beside its value: alpha_req_h.r2
+    collapsed: bool = False  # by the gate
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class Pool:
     probes: dict[str, Any]
     members: list[Member]
     test_sources: int = 0
+    identity: str = ""  # of the study: its search space, sampler, criterion and protocol
+    default: str | None = None  # the default configuration, where the study has one
+    label_files: dict[str, Any] = field(
+        default_factory=dict
+    )  # label budget -> its file's checksum and how it was scored
 
     @cached_property
     def healthy(self) -> list[Member]:
@@ -91,12 +98,13 @@ class Pool:
     def methods(self) -> list[str]:
         return sorted({member.method for member in self.members})
 
-    def repetitions(self, members: list[Member]) -> dict[str, list[Member]]:
-        """configuration -> its trials, in the order of their proposal."""
-        found: dict[str, list[Member]] = {}
-        for member in members:
-            found.setdefault(member.configuration, []).append(member)
-        return found
+
+def repetitions(members: list[Member]) -> dict[str, list[Member]]:
+    """configuration -> its trials, in the order of their proposal."""
+    found: dict[str, list[Member]] = {}
+    for member in members:
+        found.setdefault(member.configuration, []).append(member)
+    return found
 
 
 def joined(pool: Pool, repeated: Pool) -> Pool:

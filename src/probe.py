@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src import app
+from src import app, check
+
+JUDGES = ("linear", "knn")  # the probes that the report may judge by, which needs them at every snapshot
 
 if TYPE_CHECKING:
     from src.features import Split
@@ -29,6 +31,8 @@ def probe(config: DictConfig) -> None:
     tuned, numbers = settings["finetune"]["trials"], [entry.number for entry in study.entries]
     if not isinstance(tuned, list) or not set(tuned) <= set(numbers):
         raise ValueError(f"finetune.trials must be numbers of study {study.name}, 0 to {max(numbers)}, got {tuned}")
+    for name, one in settings["probe"].items():
+        check.choice(f"probe.{name}.snapshots", one["snapshots"], ("all",) if name in JUDGES else ("last", "all"))
     _probe_study(study, settings, tuned)
     if (repeated / "study.json").exists():
         _probe_study(StudyRecord(repeated), settings, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -34,13 +35,27 @@ def check_guide(criterion: dict[str, Any], protocol: dict[str, Any], dimensions:
         raise ValueError(
             f"criterion={criterion['name']} {why} and can't guide a sweep: choose another, and use it in selection"
         )
-    if not criterion["spaces"]:
-        return
-    n, v, d = protocol["images"], protocol["views"], dimensions[criterion["spaces"][0]]
-    draw = generator(0, "check")
-    views = torch.empty(n, v, d).normal_(generator=draw)
-    turned = torch.empty(4, n, d).normal_(generator=draw)
-    score(
-        criterion,
-        getattr(Embeddings(views[:, 0], views, views, turned, protocol["pairwise_images"]), criterion["input"]),
-    )
+    if criterion["spaces"]:
+        score(criterion, getattr(_noise(protocol, dimensions[criterion["spaces"][0]]), criterion["input"]))
+
+
+def warn_of_refused(criteria: list[dict[str, Any]], protocol: dict[str, Any], dimensions: dict[str, int]) -> None:
+    """Say on stderr, before the first trial, which columns of a rule in conf/criterion/ will have no value, and why."""
+    embeddings = {space: _noise(protocol, size) for space, size in dimensions.items()}
+    named = {column: rule["name"] for rule in criteria if rule["input"] == "columns" for column in rule["columns"]}
+    for criterion in criteria:
+        for space in criterion["spaces"]:
+            column = f"{criterion['name']}_{space}"
+            if column in named:
+                try:
+                    score(criterion, getattr(embeddings[space], criterion["input"]))
+                except ValueError as reason:
+                    print(f"warning: {named[column]} needs {column}, and {reason}", file=sys.stderr)
+
+
+def _noise(protocol: dict[str, Any], size: int) -> Embeddings:
+    """As many embeddings as will be measured, of no meaning."""
+    draw, n = generator(0, "check"), protocol["images"]
+    views = torch.empty(n, protocol["views"], size).normal_(generator=draw)
+    turned = torch.empty(4, n, size).normal_(generator=draw)
+    return Embeddings(views[:, 0], views, views, turned, protocol["pairwise_images"])

@@ -14,6 +14,8 @@ from src.pool import LABELS, Member, Pool, Snapshot
 from src.study import read_study
 from src.trial import Trial, configuration, dimensions, evaluation_flops, knobs, loss_definition, read_trial
 
+BUDGET_FORMAT = 2
+
 
 class Entry(NamedTuple):
     """One proposal of a study."""
@@ -38,6 +40,7 @@ class StudyRecord:
         study = read_study(folder)
         self.folder, self.name, self.criterion = folder, str(study["study"]), str(study["criterion"])
         self.identity = files.fingerprint(study["identity"])
+        self.default: str | None = study["identity"].get("default")  # a trial's hash; none in studies by hand
         self.protocol: dict[str, Any] = study["evaluation"]
         self.criteria: dict[str, dict[str, Any]] = {criterion["name"]: criterion for criterion in study["criteria"]}
         self.folders: dict[str, str] = study["folders"]
@@ -56,29 +59,53 @@ class StudyRecord:
         return Entry(entry["number"], entry["overrides"], entry["status"], entry["reason"], trial, evaluation)
 
 
+def check_current(chosen: dict[str, Any], study: StudyRecord | Pool) -> None:
+    """Raise ValueError where a selection.json was made of another search under the same name."""
+    if chosen.get("identity") != study.identity:
+        raise ValueError(
+            f"selection.json of study {study.name} was made of another search: "
+            f"run python -m src.selection study={study.name} again"
+        )
+
+
+def read_budgets(study: StudyRecord) -> dict[str, Any]:
+    """budget.json's files; empty where there is none. Raises ValueError where an earlier version wrote it."""
+    path = study.folder / "budget.json"
+    if not path.exists():
+        return {}
+    found = files.read_json(path)
+    if found.get("format") != BUDGET_FORMAT:
+        raise ValueError(f"{path} is of an earlier version: run python -m src.budget study={study.name} again")
+    return dict(found["files"])
+
+
 def unlabelled_pool(study: StudyRecord, budgets: dict[str, Any]) -> Pool:
     """The study without probe's scores: all that selection may see, with budget.json's files where it may see those."""
-    return Pool(
-        name=study.name,
-        data=study.manifest.name,
-        criteria=study.criteria,
-        protocol=study.protocol,
-        probes={},
-        members=[_member(study, entry, {}, None, budgets) for entry in study.entries],
-    )
+    members = [_member(study, entry, {}, None, budgets) for entry in study.entries]
+    return Pool(probes={}, members=members, **_shared(study, budgets))
 
 
 def labelled_pool(study: StudyRecord, probed: dict[str, Any], group: np.ndarray, budgets: dict[str, Any]) -> Pool:
     """The study with probe.json's scores on val, whose images belong to ``group``, and budget.json's."""
+    members = [_member(study, e, probed["trials"].get(e.trial.key, {}), group, budgets) for e in study.entries]
     return Pool(
-        name=study.name,
-        data=study.manifest.name,
-        criteria=study.criteria,
-        protocol=study.protocol,
         probes=probed["probe"],
-        members=[_member(study, e, probed["trials"].get(e.trial.key, {}), group, budgets) for e in study.entries],
+        members=members,
         test_sources=int(study.manifest.splits["test"]["groups"]),
+        **_shared(study, budgets),
     )
+
+
+def _shared(study: StudyRecord, budgets: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": study.name,
+        "data": study.manifest.name,
+        "criteria": study.criteria,
+        "protocol": study.protocol,
+        "identity": study.identity,
+        "default": next((configuration(e.trial) for e in study.entries if e.trial.key == study.default), None),
+        "label_files": {name: {k: v for k, v in few.items() if k != "trials"} for name, few in budgets.items()},
+    }
 
 
 def _member(
@@ -86,6 +113,7 @@ def _member(
 ) -> Member:
     trial, evaluation = entry.trial, entry.evaluation
     columns = {column: evaluation.column(column) for column in evaluation.keys}
+    facts = {column: evaluation.column(column, "facts") for column in columns}
     steps = trial.snapshot_steps() if entry.trained else []
     rows = {int(row["step"]): row for row in (trial.history() if steps else [])}
     snapshots = [
@@ -101,6 +129,8 @@ def _member(
                 for name, found in probed.get(str(step), {}).items()
                 if group is not None and "right" in found
             },
+            facts={f"{c}.{name}": v for c, of in facts.items() for name, v in of.get(step, {}).items()},
+            collapsed=bool(evaluation.collapse(step).get("reason")),
         )
         for step in steps
     ]

@@ -22,7 +22,7 @@ def report(config: DictConfig) -> None:
     from src.mirror import StudyMirror
     from src.page import render
     from src.plots import draw
-    from src.record import StudyRecord
+    from src.record import StudyRecord, check_current
     from src.trial_table import read_pool
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
@@ -42,6 +42,7 @@ def report(config: DictConfig) -> None:
         pool = read_pool(Path(settings["table"]), settings["study"], probes=True, budgets=True)
     else:
         pool = judged_pool(study)
+    check_current(chosen, pool)
     metrics = find(pool, chosen, confirmation, settings)
     metrics |= {"test": [], "seal": {"openings": 0}, "val": {}, "links": {}}
     if study is not None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from src.figures import BLUE, GRAY, GREEN, ORANGE, THOUSAND_IMAGES
+from src.findings import ALL_METHODS
 
 COLUMNS = 3
 MAP = "viridis"
@@ -38,7 +39,7 @@ def regret_figure(choosing: dict[str, Any], rule: str) -> Figure:
 def scatter_figure(metrics: dict[str, Any], method: str, names: list[str]) -> Figure:
     """Each column against quality on val, one small panel each; its pick and the default configuration."""
     rows = {row["name"]: row for row in metrics["choosing"][method]["rows"]}
-    trials = [t for t in metrics["trials"] if t["status"] == "complete" and t["method"] == method]
+    trials = [t for t in metrics["trials"] if t["status"] == "complete" and method in (t["method"], ALL_METHODS)]
     height = math.ceil(len(names) / COLUMNS)
     figure = Figure(figsize=(9.6, 2.7 * height), layout="constrained")
     places = figure.subplots(height, COLUMNS, sharey=True, squeeze=False)
@@ -55,7 +56,7 @@ def _scatter(axes: Axes, row: dict[str, Any], trials: list[dict[str, Any]], metr
     shown = [t for t in trials if row["name"] in t["criteria"]]
     x = [t["criteria"][row["name"]] for t in shown]
     y = [quality_of(t, metrics) for t in shown]
-    colours = [ORANGE if t["number"] == row["pick"] else BLUE if t["number"] == 0 else GRAY for t in shown]
+    colours = [_colour(t, [row["pick"]], metrics) for t in shown]
     if "raw pixels" in metrics["val"]:
         axes.axhline(metrics["val"]["raw pixels"][metrics["quality"]]["top1"], color=GRAY, lw=0.8, ls=":")
     axes.scatter(x, y, c=colours, s=[46 if colour != GRAY else 18 for colour in colours], zorder=3)
@@ -120,24 +121,30 @@ def parting_figure(metrics: dict[str, Any]) -> Figure:
 
 
 def importance_figure(knobs: dict[str, Any]) -> Figure:
-    """Importance of each knob (rows) for each measured value (columns), each column over its own largest."""
+    """Importance of each knob (columns) for each measured value (rows), each row over its own largest."""
     targets, names = list(knobs), list(next(iter(knobs.values()))["knobs"])
-    values = np.array([[max(knobs[target]["knobs"][name], 0.0) for target in targets] for name in names])
-    figure = Figure(figsize=(2.6 + 0.95 * len(targets), 1.5 + 0.3 * len(names)), layout="constrained")
+    values = np.array([[max(knobs[target]["knobs"][name], 0.0) for name in names] for target in targets])
+    figure = Figure(figsize=(3.6 + 0.75 * len(names), 1.2 + 0.26 * len(targets)), layout="constrained")
     axes = figure.subplots()
-    shade = values / np.maximum(values.max(0), 1e-9)
+    known = np.array([[knobs[target]["r2"] > 0] for target in targets])
+    shade = np.where(known, values / np.maximum(values.max(1, keepdims=True), 1e-9), 0.0)
     axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for i, name in enumerate(names):
-        for j, target in enumerate(targets):
+    for i, target in enumerate(targets):
+        for j, name in enumerate(names):
             colour = "#fdfdfd" if shade[i, j] > 0.55 else "#0d0d0d"
-            text = f"{knobs[target]['knobs'][name]:.2f}"
-            axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
-    heads = [f"{target}\nR² {knobs[target]['r2']:+.2f}" for target in targets]
-    axes.set_xticks(range(len(targets)), heads, fontsize=7.5, rotation=20, ha="right")
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+            text = f"{knobs[target]['knobs'][name]:.2f}" if known[i] else "–"
+            axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
+    axes.set_xticks(range(len(names)), names, fontsize=7.5, rotation=20, ha="right")
+    axes.set_yticks(range(len(targets)), [_head(target, knobs[target]) for target in targets], fontsize=7.5)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
+
+
+def _head(target: str, found: dict[str, Any]) -> str:
+    agrees = found["agreement"]
+    shown = "" if agrees is None or target == "quality" else f", agrees {agrees:+.2f}"
+    return f"{target} (R² {found['r2']:+.2f}{shown})"
 
 
 def slices_figure(metrics: dict[str, Any], names: list[str]) -> Figure:
@@ -150,7 +157,7 @@ def slices_figure(metrics: dict[str, Any], names: list[str]) -> Figure:
         x = [t["knobs"].get(name) for t in trials]
         numeric = all(isinstance(value, int | float) for value in x)
         x = x if numeric else [str(value) for value in x]
-        colours = [ORANGE if t["number"] in metrics["picked"] else BLUE if t["number"] == 0 else GRAY for t in trials]
+        colours = [_colour(t, metrics["picked"], metrics) for t in trials]
         axes.scatter(x, [_height(t, metrics) for t in trials], c=colours, s=20)
         if numeric and min(x) > 0 and max(x) / min(x) > 30:
             axes.set_xscale("log")
@@ -205,12 +212,29 @@ def budget_figure(metrics: dict[str, Any]) -> Figure:
     return figure
 
 
+def _colour(trial: dict[str, Any], picked: list[int | None], metrics: dict[str, Any]) -> str:
+    if trial["number"] in picked:
+        return ORANGE
+    return BLUE if trial["number"] == metrics["default"] else GRAY
+
+
+def drawable(metrics: dict[str, Any]) -> bool:
+    """Whether there are trials to draw over their knobs."""
+    return any(t["status"] == "complete" and _height(t, metrics) is not None for t in metrics["trials"])
+
+
 def _height(trial: dict[str, Any], metrics: dict[str, Any]) -> float | None:
     if metrics["quality"]:
         return quality_of(trial, metrics) if metrics["quality"] in trial["probes"] else None
-    value = trial["criteria"].get(metrics["columns"][0])
+    value = trial["criteria"].get(_shown_column(metrics))
     return None if value is None else float(value)
 
 
 def _height_name(metrics: dict[str, Any]) -> str:
-    return f"{metrics['quality']} top-1" if metrics["quality"] else str(metrics["columns"][0])
+    return f"{metrics['quality']} top-1" if metrics["quality"] else _shown_column(metrics)
+
+
+def _shown_column(metrics: dict[str, Any]) -> str:
+    """The rule's first column, or the first criterion where a label budget isn't one of the trial's."""
+    columns = [*metrics["columns"], *(c for trial in metrics["trials"] for c in trial["criteria"])]
+    return str(next(c for c in columns if any(c in trial["criteria"] for trial in metrics["trials"])))

@@ -31,7 +31,7 @@ class Rule(NamedTuple):
 
 
 def make_rule(pool: Pool, wanted: str | list[str]) -> Rule:
-    """The rule of a criterion's name, of a column (rankme_h), of a label budget (labels_5) or of a list of columns.
+    """The rule of a criterion's name, of a column (rankme_h), of a label budget (labels_5-0) or of a list of these.
 
     Raises ValueError where the pool has no such criterion or nothing says which direction is better.
     """
@@ -39,25 +39,45 @@ def make_rule(pool: Pool, wanted: str | list[str]) -> Rule:
         if not wanted:
             raise ValueError("rule must name at least one column, got an empty list")
         combine = pool.criteria["consensus"]["score"]
-        return _combined(pool, "+".join(wanted), wanted, combine)
+        columns = [_column(pool, name) for name in wanted]
+        return _combined(pool, "+".join(columns), columns, combine)
     criterion = pool.criteria.get(wanted)
     if criterion is not None and criterion["input"] == "columns":
         return _combined(pool, wanted, criterion["columns"], criterion["score"])
-    column = columns_of(criterion)[0] if criterion is not None else wanted
-    sign, within = _direction(pool, column)
-    return Rule(column, [column], [sign], within, None)
+    column = _column(pool, wanted)
+    sign, shared = _direction(pool, column)
+    return Rule(column, [column], [sign], shared, None)
+
+
+def _column(pool: Pool, name: str) -> str:
+    """A criterion's first column, on the space it was published for; any other name as it is."""
+    criterion = pool.criteria.get(name)
+    if criterion is None:
+        return name
+    if criterion["input"] == "columns":
+        raise ValueError(f"{name} already combines several columns: name {', '.join(criterion['columns'])} instead")
+    return columns_of(criterion)[0]
 
 
 def rule_of(pool: Pool, chosen: dict[str, Any]) -> Rule:
     """The rule that a selection.json states."""
     columns = list(chosen["columns"])
-    return make_rule(pool, chosen["rule"] if len(columns) == 1 or chosen["rule"] in pool.criteria else columns)
+    if chosen["combined_by"] is None:
+        return make_rule(pool, columns[0])
+    return _combined(pool, chosen["rule"], columns, chosen["combined_by"])
 
 
 def _combined(pool: Pool, name: str, columns: list[str], score: dict[str, Any]) -> Rule:
     directions = [_direction(pool, column) for column in columns]
-    within = sorted({what for _, shared in directions for what in shared})
-    return Rule(name, list(columns), [sign for sign, _ in directions], within, build(score))
+    shared = sorted({what for _, each in directions for what in each})
+    return Rule(name, list(columns), [sign for sign, _ in directions], shared, build(score))
+
+
+def within(pool: Pool, criterion: dict[str, Any]) -> list[str]:
+    """What trials must share to be compared: what a criterion states, or all that its columns do."""
+    if criterion["input"] != "columns":
+        return list(criterion["within"])
+    return _combined(pool, criterion["name"], criterion["columns"], criterion["score"]).within
 
 
 def _direction(pool: Pool, column: str) -> tuple[int, list[str]]:
@@ -71,10 +91,10 @@ def _direction(pool: Pool, column: str) -> tuple[int, list[str]]:
     if column not in owners:
         known = sorted([*owners, *(name for name, c in pool.criteria.items() if c["input"] == "columns")])
         raise ValueError(f"rule must be one of {', '.join(known)}, got {column!r}")
-    direction, within = owners[column]["direction"], owners[column]["within"]
+    direction, shared = owners[column]["direction"], owners[column]["within"]
     if direction == "none":
         raise ValueError(f"{column} has no better direction (published as not monotone): choose another criterion")
-    return (1 if direction == "higher" else -1), list(within)
+    return (1 if direction == "higher" else -1), list(shared)
 
 
 def measured(member: Member, column: str, snapshot: int) -> float | None:

@@ -11,7 +11,6 @@ import numpy as np
 
 from src import files
 from src.embedding import encode
-from src.evaluation import IMPORTED
 from src.features import Split, score, trial_features
 from src.record import StudyRecord
 from src.stats import accuracy, by_group
@@ -33,29 +32,41 @@ def open_seal(
     picks = _picks(chosen, confirmation)
     test = study.manifest.splits["test"]["checksum"]
     key = files.fingerprint({"selection": chosen, "picks": picks, "probe": probes, "test": test})
-    entries = _read(ledger)
-    for entry in entries:
-        if entry["key"] == key:
-            return {"openings": len(entries), "read_back": True, "scores": entry["scores"]}
-    scores = _measure(study, picks, probes)
-    _append(ledger, {"key": key, "study": study.name, "picks": picks, "scores": scores})
+    with files.locked(ledger.with_suffix(".lock")):
+        entries = _read(ledger)
+        for entry in entries:
+            if entry["key"] == key:
+                return {"openings": len(entries), "read_back": True, "scores": entry["scores"]}
+        scores = _measure(study, picks, probes)
+        _append(ledger, {"key": key, "study": study.name, "picks": picks, "scores": scores})
     return {"openings": len(entries) + 1, "read_back": False, "scores": scores}
 
 
-def _picks(chosen: dict[str, Any], confirmation: dict[str, Any] | None) -> dict[str, list[str]]:
-    """Name -> trials whose mean is scored; a confirmed configuration's fresh ones, since its first was selected."""
-    picks = {f"pick: trial {winner['number']}": [winner["trial"]] for winner in chosen["winners"]}
+def _picks(chosen: dict[str, Any], confirmation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """What is scored: each pick, and the mean of a confirmed one's fresh trials, since its first was selected."""
+    picks = [_pick("pick", winner, [winner["trial"]]) for winner in chosen["winners"]]
     for winner in confirmation["winners"] if confirmation else []:
         fresh = [trial["trial"] for trial in winner["fresh"] if trial["status"] == "complete"]
-        picks[f"confirmed: trial {winner['number']}, {len(fresh)} fresh"] = fresh
+        picks.append(_pick("confirmed", winner, fresh))
     return picks
+
+
+def _pick(kind: str, winner: dict[str, Any], trials: list[str]) -> dict[str, Any]:
+    name = f"{kind}: trial {winner['number']} at step {winner['step']}"
+    return {"name": name if kind == "pick" else f"{name}, {len(trials)} fresh", "kind": kind, "trials": trials} | {
+        key: winner[key] for key in ("number", "method", "step")
+    }
 
 
 def _read(ledger: Path) -> list[dict[str, Any]]:
     if not ledger.exists():
         return []
+    text = ledger.read_text()
+    whole = text[: text.rfind("\n") + 1]  # a line that a crash cut off is no opening: its scores were shown to nobody
+    if whole != text:
+        files.write_atomically(ledger, whole.encode())
     try:
-        return [json.loads(line) for line in ledger.read_text().splitlines()]
+        return [json.loads(line) for line in whole.splitlines()]
     except ValueError as error:
         raise ValueError(f"{ledger} is not a ledger of test openings ({error}): restore it from a backup") from None
 
@@ -68,36 +79,41 @@ def _append(ledger: Path, entry: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _measure(study: StudyRecord, picks: dict[str, list[str]], probes: dict[str, Any]) -> list[dict[str, Any]]:
+def _measure(study: StudyRecord, picks: list[dict[str, Any]], probes: dict[str, Any]) -> list[dict[str, Any]]:
     fitted, sealed = Split(study.manifest, "probe"), Split(study.manifest, "test")
     group = sealed.groups.numpy()
-    default = study.entries[0]
-    untrained: Any = build_method(default.trial.config, study.manifest.channels).eval().encoder
+    first = study.entries[0].trial.config
+    untrained: Any = build_method(first, study.manifest.channels).eval().encoder
 
     def per_source(bank: Any, queries: Any) -> dict[str, Any]:
         found = score(probes, fitted.labelled(bank), sealed.labelled(queries), last=True)
         return {name: by_group(np.array([c == "1" for c in result["right"]]), group) for name, result in found.items()}
 
-    def trained(trial: Trial) -> dict[str, Any]:
-        features = trial_features(trial, trial.snapshot_steps()[-1], [fitted, sealed])
+    def trained(trial: Trial, step: int) -> dict[str, Any]:
+        features = trial_features(trial, step, [fitted, sealed])
         return per_source(features["probe"], features["test"])
 
-    measured: dict[str, dict[str, Any]] = {}
-    for name, trials in picks.items():
-        each = [trained(read_trial(Path(study.folders["store"]) / trial)) for trial in trials]
-        measured[name] = {probe: np.mean([found[probe] for found in each], axis=0) for probe in probes}
-    if default.trained and default.trial.config["method"]["name"] != IMPORTED:
-        measured["default configuration"] = trained(default.trial)
-    measured["raw pixels"] = per_source(fitted.pixels(), sealed.pixels())
-    measured["untrained encoder"] = per_source(
-        *(encode(untrained, split.images, study.manifest) for split in (fitted, sealed))
-    )
-    first = next(iter(measured.values()))
-    return [
-        {
-            "name": name,
-            "scores": {probe: accuracy(values)._asdict() for probe, values in by_probe.items()},
-            "pick_minus_this": {probe: accuracy(first[probe] - values)._asdict() for probe, values in by_probe.items()},
-        }
-        for name, by_probe in measured.items()
-    ]
+    store = Path(study.folders["store"])
+    rows: list[dict[str, Any]] = []
+    for pick in picks:
+        each = [trained(read_trial(store / trial), pick["step"]) for trial in pick["trials"]]
+        rows.append(pick | {"scores": {probe: np.mean([found[probe] for found in each], axis=0) for probe in probes}})
+    default = next((entry.trial for entry in study.entries if entry.trial.key == study.default and entry.trained), None)
+    by_default = None
+    if default is not None:
+        by_default = trained(default, default.snapshot_steps()[-1])
+        rows.append({"name": "default configuration", "kind": "reference", "scores": by_default})
+    rows.append({"name": "raw pixels", "kind": "reference", "scores": per_source(fitted.pixels(), sealed.pixels())})
+    blank = [encode(untrained, split.images, study.manifest) for split in (fitted, sealed)]
+    rows.append({"name": "untrained encoder", "kind": "reference", "scores": per_source(*blank)})
+    return [_stated(row, by_default) for row in rows]
+
+
+def _stated(row: dict[str, Any], by_default: dict[str, Any] | None) -> dict[str, Any]:
+    """A row with means and standard errors, and its paired difference to the default configuration."""
+    return row | {
+        "scores": {probe: accuracy(values)._asdict() for probe, values in row["scores"].items()},
+        "minus_default": None
+        if by_default is None
+        else {probe: accuracy(values - by_default[probe])._asdict() for probe, values in row["scores"].items()},
+    }

@@ -38,10 +38,13 @@ def selection(config: DictConfig) -> None:
     console.print(*tables)
     files.write_atomically(folder / "selection.txt", as_text(tables).encode())
     if study is not None:
-        picks = {winner["trial"] for winner in chosen["winners"]}
-        StudyMirror(study).selected(study.entries, picks, chosen["rule"])
+        picks = {winner["trial"]: winner["step"] for winner in chosen["winners"]}
+        StudyMirror(study).tag_picks(study.entries, "selected", picks, chosen["rule"])
     for winner in chosen["winners"]:
         console.print(_sentence(winner, chosen), highlight=False)
+        if study is not None:
+            trial = next(entry.trial for entry in study.entries if entry.trial.key == winner["trial"])
+            console.print(f"its weights: {trial.snapshot_path(winner['step'])}", highlight=False)
     if len(chosen["winners"]) > 1:
         console.print(f"one winner for each method: {chosen['rule']} doesn't compare methods")
     table = f" table={settings['table']}" if settings["table"] else ""
@@ -52,17 +55,15 @@ def selection(config: DictConfig) -> None:
 
 def _read(settings: dict[str, Any], study: Any) -> Pool:
     """The pool, without labels unless the rule asks for a budget of them."""
-    from src import files
     from src.pool import LABELS
-    from src.record import unlabelled_pool
+    from src.record import read_budgets, unlabelled_pool
     from src.trial_table import read_pool
 
     wanted = settings["rule"] if isinstance(settings["rule"], list) else [settings["rule"]]
     labelled = any(name.startswith(LABELS) for name in wanted)
     if study is None:
         return read_pool(Path(settings["table"]), settings["study"], probes=False, budgets=labelled)
-    path = study.folder / "budget.json"
-    return unlabelled_pool(study, files.read_json(path)["files"] if labelled and path.exists() else {})
+    return unlabelled_pool(study, read_budgets(study) if labelled else {})
 
 
 def _sentence(winner: dict[str, Any], chosen: dict[str, Any]) -> str:
@@ -72,7 +73,7 @@ def _sentence(winner: dict[str, Any], chosen: dict[str, Any]) -> str:
     tie = "" if winner is best or winner == best else f", the cheapest of those tied with trial {best['number']}"
     rest = f"; can't be told apart from {', '.join(alike)}" if alike else ""
     if winner["probability_best"] is None:
-        sure = "; how sure is unknown: neither halves of the images nor seeds say how noisy the rule is"
+        sure = "; how sure is unknown: the noise of the rule was not measured for all of these"
     else:
         sure = f"; best in {100 * winner['probability_best']:.0f} % of draws{rest}"
     return (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src import app, files
+from src.criteria.collapse import NOT_FINITE
 from src.data.pack import Manifest
 from src.evaluation import Evaluation, columns
 from src.mirror import mirror_trial
@@ -101,7 +102,7 @@ class Session:
         status, collapse = record["status"], evaluation.last_collapse()
         reason = "loss or gradient is no longer finite" if status == "diverged" else collapse.get("reason", "")
         if status == "complete" and reason:
-            status = "collapsed"
+            status = "diverged" if reason == NOT_FINITE else "collapsed"
         values = list(evaluation.column(self.guide).values())
         last = values[-1] if values and status != "diverged" else None
         sign = 1 if self.criterion["direction"] == "higher" else -1

@@ -175,26 +175,25 @@ def report_tables(metrics: dict[str, Any]) -> list[Table]:
             f"{metrics['study']}, {method}: which criterion could be trusted here? ({metrics['quality']} on val)",
             *("chosen by", ">trial", ">quality", ">regret, points", ">95 %", ">/ range", ">/ random's", ">tau", ">rho"),
         )
-        for row in choosing["rows"]:
-            if "regret" in row:
-                low, high = row["regret_interval"]
-                table.add_row(
-                    *(row["name"], "" if row["pick"] is None else str(row["pick"]), f"{row['quality']:.3f}"),
-                    *(f"{100 * row['regret']:.1f}", f"{100 * low:.1f} .. {100 * high:.1f}"),
-                    *(_ratio(row[name]) for name in ("over_range", "over_random", "tau", "rho")),
-                    style="bold" if row["name"] == metrics["rule"] else None,
-                )
+        for row in sorted((row for row in choosing["rows"] if "regret" in row), key=lambda row: row["regret"]):
+            low, high = row["regret_interval"]
+            table.add_row(
+                *(row["name"], "" if row["pick"] is None else str(row["pick"]), f"{row['quality']:.3f}"),
+                *(f"{100 * row['regret']:.1f}", f"{100 * low:.1f} .. {100 * high:.1f}"),
+                *(_ratio(row[name]) for name in ("over_range", "over_random", "tau", "rho")),
+                style="bold" if row["name"] == metrics["rule"] else None,
+            )
         tables.append(table)
     if metrics["test"]:
         probes = list(metrics["test"][0]["scores"])
         test = table_of(
             "sealed test split, accuracy with standard error",
-            *("", *(f">{probe} top-1" for probe in probes), f">pick minus this, {metrics['quality']}"),
+            *("", *(f">{probe} top-1" for probe in probes), f">minus the default, {metrics['quality']}"),
         )
         for row in metrics["test"]:
             cells = [f"{row['scores'][probe]['value']:.3f} ± {row['scores'][probe]['error']:.3f}" for probe in probes]
-            gain = row["pick_minus_this"][metrics["quality"]]
-            test.add_row(row["name"], *cells, f"{gain['value']:+.3f} ± {gain['error']:.3f}")
+            gain = row["minus_default"] and row["minus_default"][metrics["quality"]]
+            test.add_row(row["name"], *cells, f"{gain['value']:+.3f} ± {gain['error']:.3f}" if gain else "")
         tables.append(test)
     return tables
 

@@ -25,10 +25,7 @@ class Study:
         self.log_path = folder / f"log-{files.fingerprint(identity)}.jsonl"
         self.entries: dict[int, dict[str, Any]] = {}
         self._held = ExitStack()
-        if self.log_path.exists():
-            for line in _whole_lines(self.log_path.read_bytes()):
-                entry = json.loads(line)
-                self.entries[entry["number"]] = entry
+        self._read()
 
     @property
     def name(self) -> str:
@@ -47,6 +44,12 @@ class Study:
             whole = b"".join(line + b"\n" for line in _whole_lines(self.log_path.read_bytes()))
             if whole != self.log_path.read_bytes():
                 files.write_atomically(self.log_path, whole)
+        self._read()
+
+    def _read(self) -> None:
+        if self.log_path.exists():
+            entries = [json.loads(line) for line in _whole_lines(self.log_path.read_bytes())]
+            self.entries = {entry["number"]: entry for entry in entries}
 
     def release(self) -> None:
         self._held.close()
@@ -77,6 +80,11 @@ class Study:
         summary = {"format": FORMAT, "study": self.name, "identity": self.identity, "trials": trials, **facts}
         files.write_json(path, summary)
         return path
+
+
+def logged_trials(log: Path) -> set[str]:
+    """The trials that a log lists, those of an unfinished or an earlier search too."""
+    return {str(json.loads(line)["trial"]) for line in _whole_lines(log.read_bytes())}
 
 
 def _whole_lines(content: bytes) -> list[bytes]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -68,7 +69,10 @@ class Tracking:
 
         def mirror() -> None:
             run = self._run(key, name, parent=self._run("", self.study))
-            if status is not None and self._api().get_run(run).info.status in ("FINISHED", "FAILED"):
+            there = self._api().get_run(run)
+            if status is not None and there.info.status in ("FINISHED", "FAILED"):
+                late = [point for point in points if point.name not in there.data.metrics]  # a criterion added since
+                self._send(run, {}, {}, late)
                 return
             self._send(run, params, tags, points)
             if artifacts is not None:
@@ -103,8 +107,11 @@ class Tracking:
         def look_up() -> None:
             experiment = self._experiment()
             query = f"tags.`stepwise.study` = '{self.identity}'"
-            for run in self._api().search_runs([experiment], query, max_results=BATCH):
-                found[run.data.tags["stepwise.trial"]] = f"{experiment}/runs/{run.info.run_id}"
+            token = None
+            while token != "":
+                runs = self._api().search_runs([experiment], query, max_results=BATCH, page_token=token)
+                found.update({r.data.tags["stepwise.trial"]: f"{experiment}/runs/{r.info.run_id}" for r in runs})
+                token = runs.token or ""
 
         self._try(look_up)
         return {key: found[key] for key in sorted(found) if key != "-"}
@@ -196,6 +203,7 @@ class Tracking:
             shutil.rmtree(folder)
 
 
+@cache
 def git_tags() -> dict[str, str]:
     """The commit and whether the tree differs from it, apart from what `dvc repro` rewrites; empty without git."""
 

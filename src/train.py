@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -40,15 +41,15 @@ def train(config: DictConfig) -> float:
     store = Path(settings["folders"]["store"])
     trial = identify(settings, manifest, store, device=settings["device"], threads=settings["threads"])
     number, overrides = _proposal()
+    criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
     if not (SESSIONS or FORECASTS):
-        _check_space(settings, trial, manifest)
+        _check_space(settings, trial, manifest, criteria)
     if settings["dry_run"]:
         from src.forecast import forecast
 
         FORECASTS.append(forecast(number or 0, overrides, trial, manifest, settings["evaluation"], settings["device"]))
         return 0.0
     if not SESSIONS:
-        criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
         SESSIONS.append(_open(settings, trial, manifest, criteria))
     entries = SESSIONS[0].study.entries
     if number is None:  # a trial by hand: asked for before, or the next of its study
@@ -68,17 +69,24 @@ def _proposal() -> tuple[int | None, list[str]]:
     return int(hydra.job.num), [override for override in task if override.partition("=")[0] in Sweep.space]
 
 
-def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest) -> None:
+def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, criteria: list[dict[str, Any]]) -> None:
     """Raise ValueError where the default configuration or an end of the search space can't be trained or measured."""
-    from src.protocol import check_guide, check_protocol
-    from src.trial import dimensions, identify
+    from src.protocol import check_guide, check_protocol, warn_of_refused
+    from src.trial import DETERMINES_WEIGHTS, dimensions, identify
 
     check_protocol(settings["evaluation"], manifest)
     check_guide(settings["criterion"], settings["evaluation"], dimensions(trial, manifest.channels))
+    warn_of_refused(criteria, settings["evaluation"], dimensions(trial, manifest.channels))
     if HydraConfig.get().mode == RunMode.RUN:
         return
     from src.sweep import Sweep
 
+    for name in Sweep.space:
+        if re.split(r"[.@]", name)[0] not in DETERMINES_WEIGHTS or "@" in name:
+            raise ValueError(
+                f"{name} can't be swept, since the trials of a study share it: "
+                f"sweep {', '.join(DETERMINES_WEIGHTS)} or keys below them"
+            )
     for name, value in Sweep.ends():
         if name in HydraConfig.get().runtime.choices:
             continue  # another option of a group: composed, and checked, when its turn comes
@@ -99,6 +107,8 @@ def _open(settings: dict[str, Any], trial: Trial, manifest: Manifest, criteria: 
     hydra = HydraConfig.get()
     identity: dict[str, Any] = {"criterion": settings["criterion"], "evaluation": settings["evaluation"]}
     name, trials = settings["study"] or "hand", 1
+    if hydra.mode == RunMode.RUN:  # what one manifest, device and number of threads measure belongs together
+        identity |= {key: trial.config[key] for key in ("data", "device", "threads")}
     if hydra.mode == RunMode.MULTIRUN:
         from src.sweep import Sweep
 

@@ -93,11 +93,20 @@ def identify(config: dict[str, Any], manifest: Manifest, store: Path, *, device:
 
 def numerics(config: dict[str, Any]) -> dict[str, str]:
     """What a trial's numbers depend on beside its settings: the torch release and the code that trains it."""
-    targets = [config[group]["_target_"].rpartition(".")[0] for group in ("model", "method", "augmentation")]
-    if config["method"]["projector"] is not None:
-        targets.append(config["method"]["projector"]["_target_"].rpartition(".")[0])
-    source = source_checksum("src.loop", "src.optim", *targets)
+    groups = [config[group] for group in ("model", "method", "augmentation")]
+    targets = {target.rpartition(".")[0] for target in _targets(groups)}
+    source = source_checksum("src.loop", "src.optim", *sorted(targets))
     return {"torch": torch.__version__.partition("+")[0], "source": source}
+
+
+def _targets(config: Any) -> list[str]:
+    """Every ``_target_`` of this project in a config, however deep."""
+    if isinstance(config, list):
+        return [target for value in config for target in _targets(value)]
+    if not isinstance(config, dict):
+        return []
+    own = [config["_target_"]] if str(config.get("_target_", "")).startswith("src.") else []
+    return own + [target for value in config.values() for target in _targets(value)]
 
 
 def reseeded(trial: Trial, seed: int) -> Trial:

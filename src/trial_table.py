@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 from src import files
 from src.pool import LABELS, Member, Pool, Snapshot
 
-FORMAT = 1
+FORMAT = 2
 MEMBER = (
     *("number", "trial", "configuration", "seed", "method", "status", "reason", "dimensions", "loss_definition"),
     *("numerics", "evaluation_flops", "seconds", "overrides"),
 )
 AS_JSON = ("dimensions", "numerics", "overrides")
-SNAPSHOT = ("step", "images", "flops", "loss")
+SNAPSHOT = ("step", "images", "flops", "loss", "collapsed")
 PARTS = 240
 
 
@@ -37,6 +37,9 @@ def write_table(path: Path, pools: list[Pool], facts: dict[str, Any]) -> None:
                 "protocol": pool.protocol,
                 "probes": pool.probes,
                 "test_sources": pool.test_sources,
+                "identity": pool.identity,
+                "default": pool.default,
+                "label_files": pool.label_files,
             }
             for pool in pools
         },
@@ -59,6 +62,7 @@ def _rows(pool: Pool) -> list[dict[str, Any]]:
             if snapshot is not None:
                 row |= {name: getattr(snapshot, name) for name in SNAPSHOT}
                 row |= {f"criterion.{column}": value for column, value in snapshot.criteria.items()}
+                row |= {f"fact.{fact}": value for fact, value in snapshot.facts.items()}
                 row |= {f"probe.{p}.{n}": v for p, numbers in snapshot.probes.items() for n, v in numbers.items()}
                 row |= {f"right.{probe}": _pack(right) for probe, right in snapshot.right.items()}
             if snapshot is None or number == len(member.snapshots) - 1:
@@ -130,6 +134,7 @@ def _member(rows: list[dict[str, Any]]) -> Member:
             criteria=_prefixed(row, "criterion."),
             probes=_nested(_prefixed(row, "probe.")),
             right={name: _unpack(packed) for name, packed in _prefixed(row, "right.").items()},
+            facts=_prefixed(row, "fact."),
         )
         for row in rows
         if "step" in row

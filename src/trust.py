@@ -13,21 +13,21 @@ from src.judgement import (
     Arena,
     Draws,
     Verdicts,
+    budget_choosers,
     correlations,
-    default_chooser,
     halvings,
     judge,
     make_arena,
-    mean_of,
     means_of,
     noise_floor,
+    one_chooser,
     random_chooser,
     resamples,
     rule_chooser,
     verdicts,
 )
 from src.loss_trust import loss_trust, sentence
-from src.pool import LABELS, Floats, Member, Pool
+from src.pool import Floats, Member, Pool, repetitions
 from src.rule import Rule, make_rule
 from src.stats import interval
 
@@ -58,10 +58,11 @@ def label_free_columns(pool: Pool) -> list[str]:
     ]
 
 
-def search(pools: list[Pool], *, quality: str, largest: int) -> list[dict[str, Any]]:
+def search(pools: list[Pool], tuning: list[list[Member]], *, quality: str, largest: int) -> list[dict[str, Any]]:
     """Sets of at most ``largest`` columns by the Spearman correlation of their mean rank with quality, averaged over
-    the tuning halves of ``pools``, best first (smaller sets first in a tie). A column that some trial lacks is out."""
-    arenas = [make_arena(tuning_half(pool, pool.healthy), quality) for pool in pools]
+    the ``tuning`` members of each of ``pools``, best first (smaller sets first in a tie). A column that some trial
+    lacks is out."""
+    arenas = [make_arena(members, quality) for members in tuning]
     known = [
         c
         for c in label_free_columns(pools[0])
@@ -96,17 +97,18 @@ def judge_pool(
     arena = make_arena(members, quality)
     whole = halvings(arena, count=halved, seed=seed)
     drawn = resamples(arena, count=resampled, seed=seed)
-    ways = {"random choice": (random_chooser, ""), "default configuration": (default_chooser(arena), "")}
+    ways = {"random choice": (random_chooser, ""), "default configuration": (one_chooser(arena, pool.default), "")}
     for name in [rule, *_judged_columns(pool)]:
         found = make_rule(pool, name)
         ways[name] = (rule_chooser(arena, found), _space(found))
-    result = {name: judge(chooser, whole, drawn) | {"space": space} for name, (chooser, space) in ways.items()}
-    result |= _budgets(pool, arena, whole, drawn)
-    ours, blank = verdicts(ways[rule][0](drawn.mix), drawn.on_a, drawn.on_b), {}
+    result = {name: judge([chooser], whole, drawn) | {"space": space} for name, (chooser, space) in ways.items()}
+    for name, choosers in budget_choosers(pool, arena).items():
+        result[name] = judge(choosers, whole, drawn) | {"space": "h"}
+    ours, minus = verdicts(ways[rule][0](drawn.mix), drawn.on_a, drawn.on_b), {}
     for rival in RIVALS:
         if result[rival].get("regret") is not None:
             theirs = verdicts(ways[rival][0](drawn.mix), drawn.on_a, drawn.on_b)
-            blank[rival] = _difference(result[rule], result[rival], ours, theirs)
+            minus[rival] = _difference(result[rule], result[rival], ours, theirs)
     means = arena.means(arena.right).mean(1)
     return {
         "study": pool.name,
@@ -114,14 +116,15 @@ def judge_pool(
         "method": pool.methods[0],
         "configurations": arena.configurations,
         "trials": len(arena.trials),
+        "random": len(repetitions(pool.members)) - (pool.default is not None),
         "collapsed": sum(member.status == "collapsed" for member in pool.members),
         "diverged": sum(member.status == "diverged" for member in pool.members),
         "best": float(means.max()),
         "worst": float(means.min()),
         "mean": float(means.mean()),
         "ways": result,
-        "minus": blank,
-        "noise_floor": {name: noise_floor(pool, name) for name in _judged_columns(pool)},
+        "minus": minus,
+        "noise_floor": {name: noise_floor(pool.healthy, name) for name in _judged_columns(pool)},
         "spread": {
             name: _spread(ways[name][0], drawn) for name in (rule, *RIVALS, "default configuration") if result[name]
         },
@@ -129,33 +132,12 @@ def judge_pool(
 
 
 def _judged_columns(pool: Pool) -> list[str]:
-    losses = [c["name"] for c in pool.criteria.values() if "loss" in c["within"]]
+    losses = [c["name"] for c in pool.criteria.values() if "loss" in c.get("within", ())]
     return [*label_free_columns(pool), *losses]
 
 
 def _space(rule: Rule) -> str:
     return rule.columns[0].rpartition("_")[2] if len(rule.columns) == 1 else "several"
-
-
-def _budgets(pool: Pool, arena: Arena, whole: Draws, drawn: Draws) -> dict[str, Any]:
-    """Choosing with label budgets: the mean over the draws of which images were labelled."""
-    sizes: dict[str, list[str]] = {}
-    for budget in sorted({name for member in arena.trials for name in member.budgets}):
-        sizes.setdefault(budget.partition("-")[0], []).append(budget)
-    found = {}
-    for size, budgets in sizes.items():
-        one = [judge(rule_chooser(arena, make_rule(pool, LABELS + name)), whole, drawn) for name in budgets]
-        merged: dict[str, Any] = {}
-        for key in one[0]:
-            values = [verdict.get(key) for verdict in one]
-            if key.endswith("_interval"):
-                known = [value for value in values if value is not None]
-                merged[key] = tuple(np.mean(known, axis=0).tolist()) if known else None
-            elif key != "pick":
-                merged[key] = mean_of(np.array([np.nan if v is None else v for v in values], dtype=float))
-        label = "all of probe" if size == "all" else f"{size} per class"
-        found[f"labels: {label}"] = merged | {"pick": None, "space": "h"}
-    return found
 
 
 def _difference(ours: dict[str, Any], theirs: dict[str, Any], our: Verdicts, their: Verdicts) -> dict[str, Any]:
@@ -192,17 +174,21 @@ def with_rule(pool: Pool, columns: list[str]) -> Pool:
     return replace(pool, criteria=pool.criteria | {"consensus": consensus})
 
 
-def findings(pools: list[Pool], settings: dict[str, Any]) -> dict[str, Any]:
-    """The rule that the tuning halves give, and how it and every other way of choosing did on all the rest."""
+def findings(pools: list[Pool], table: list[Pool], settings: dict[str, Any]) -> dict[str, Any]:
+    """The rule that a search gives, and how it and every other way of choosing did where nothing was tuned.
+
+    Searched are the tuning halves of the pools on ``rule.tuned_on``, or the whole of another round's ``table``.
+    """
     quality, wanted, seed = settings["quality"], settings["rule"], settings["seed"]
-    tuned = [pool for pool in pools if pool.data == wanted["tuned_on"]]
+    tuned = table or [pool for pool in pools if pool.data == wanted["tuned_on"]]
     if not tuned:
         known = ", ".join(sorted({pool.data for pool in pools}))
         raise ValueError(f"rule.tuned_on must be one of {known}, got {wanted['tuned_on']!r}")
-    found = search(tuned, quality=quality, largest=wanted["largest"])
+    tuning = [pool.healthy if table else tuning_half(pool, pool.healthy) for pool in tuned]
+    found = search(tuned, tuning, quality=quality, largest=wanted["largest"])
     judged = []
     for place, pool in enumerate(pools):  # a seed for each: their draws of configurations are independent
-        held_out = pool.data == wanted["tuned_on"]
+        held_out = not table and pool.data == wanted["tuned_on"]
         ruled = with_rule(pool, found[0]["columns"])
         keys = {"halved": settings["halvings"], "resampled": settings["resamples"], "seed": seed + place}
         parts = [judged_half(pool, m) if held_out else m for m in (pool.healthy, pool.finished)]
@@ -216,12 +202,13 @@ def findings(pools: list[Pool], settings: dict[str, Any]) -> dict[str, Any]:
     groups = {"all": judged} | {
         data: [p for p in judged if p["data"] == data] for data in dict.fromkeys(p["data"] for p in judged)
     }
+    groups["unseen"] = [pool for pool in judged if pool["study"] not in settings["seen"]]
     means = {name: {way: mean_over_pools(group, way) for way in ways} for name, group in groups.items()}
     ours = means["all"]["consensus"]
     for verdict in judged:
         del verdict["spread"]
     return {
-        "plan": {key: settings[key] for key in ("pools", "seeds", "quality", "rule", "goal", "committed")},
+        "plan": {key: settings[key] for key in ("pools", "seen", "seeds", "quality", "rule", "goal", "committed")},
         "rule": found[0]["columns"],
         "search": found[:10],
         "alone": [one for one in found if len(one["columns"]) == 1],

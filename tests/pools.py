@@ -74,6 +74,8 @@ def pool(members: list[Member], *, name: str = "made", data: str = "digits", cri
         probes={"linear": {"seed": 0}},
         members=members,
         test_sources=50,
+        identity="made",
+        default="c0",
     )
 
 

@@ -153,7 +153,7 @@ def finished_study(project: Project) -> Project:
     project.prepare()
     project.ok("train", *project.sweep())
     project.ok("selection", "study=tiny", "draws=100")
-    project.ok("confirm", "study=tiny", "top=2")
+    project.ok("confirm", "study=tiny", "top=2", "seeds=[1]")
     project.ok("probe", "study=tiny", "threads=1")
     project.ok("budget", "study=tiny", "threads=1")
     project.ok("report", *REPORT)

@@ -55,7 +55,8 @@ def test_an_adopted_encoder_measures_as_the_trial_it_came_from(foreign: Project,
 
 def test_without_a_projector_there_is_no_z_and_everything_else_works(foreign: Project, finished: Project) -> None:
     out = foreign.ok("adopt", *ADOPT, "weights=[plain.pt]")
-    assert "next: python -m src.selection study=mine" in out
+    assert "next: python -m src.selection study=mine rule=view_information_h" in out
+    assert "warning" not in out
     measured = criteria(foreign, "mine")
     assert (
         "adopted without its projector" in next(v for k, v in measured.items() if k.startswith("rankme_z"))["refused"]
@@ -67,6 +68,17 @@ def test_without_a_projector_there_is_no_z_and_everything_else_works(foreign: Pr
     assert ours == last[max(last, key=int)]
     foreign.ok("selection", "study=mine", "rule=view_information", "draws=100")
     foreign.ok("report", "study=mine", "resamples=100", "threads=1")
+
+
+def test_adopted_trials_are_not_repeated_with_other_seeds(foreign: Project) -> None:
+    foreign.ok("adopt", *ADOPT, "weights=whole.safetensors", f"projector={HEAD}", "projector_prefix=projector.")
+    line = foreign.refused("confirm", "study=mine", "trials=[0]")
+    assert "trials 0 of study mine were adopted: confirm can't train them with other seeds" in line
+
+
+def test_too_few_images_for_the_features_are_said_before_anything_is_measured(foreign: Project) -> None:
+    line = foreign.refused("adopt", *ADOPT, "weights=plain.pt", "evaluation.images=12")
+    assert "view_information needs more images than features" in line and not (foreign.folder / "runs/mine").exists()
 
 
 def test_adopting_twice_changes_nothing(foreign: Project) -> None:

@@ -289,6 +289,11 @@ def test_constant_features_have_no_skill_and_no_nan() -> None:
     assert found.skill == pytest.approx(0, abs=1e-9)
 
 
+def test_images_of_one_group_leave_nothing_to_hold_out() -> None:
+    with pytest.raises(ValueError, match=r"^labelled images of one group .* leave nothing to hold out"):
+        scored(normal(4, 1, 8, seed=0), torch.tensor([0, 1, 0, 1]), torch.zeros(4, dtype=torch.int64))
+
+
 def test_the_seed_decides_the_folds_alone() -> None:
     classes, groups = few()
     features = torch.eye(10)[classes][:, None] + 0.3 * normal(50, 1, 10, seed=1)

@@ -47,6 +47,13 @@ def test_help_says_what_a_stage_does_and_how(stage: str, project: Project) -> No
         (["experiment=digit"], "did you mean digits"),
         (["data=none"], "data=none doesn't exist"),
         (["+seed=3"], "write seed=value without a +"),
+        (["study=2024"], "study must be a name of letters, digits, . - and _ (quote a number), got 2024"),
+        (["study=a/b"], "study must be a name of letters, digits, . - and _ (quote a number), got 'a/b'"),
+        (["-m", "sweep=random", "evaluation.views=choice(3,10)"], "evaluation.views can't be swept, since the trials"),
+        (
+            ["-m", "sweep=random", "data=choice(digits,shapes)"],
+            "data can't be swept, since the trials",
+        ),
         (["optimizer.learning_rate="], "optimizer.learning_rate must be a number"),
         (["threads=0"], "threads must be >= 1, got 0"),
         (["device=tpu"], "device must be one of cpu, cuda, got 'tpu'"),
@@ -114,6 +121,10 @@ def test_one_trial_by_hand_makes_a_study_to_select_from(project: Project) -> Non
     assert [trial["number"] for trial in trials] == [0, 1]
     project.ok("selection", "study=hand")
     assert len(project.json("runs/hand/selection.json")["ranking"]) == 2
+    project.ok("train", *TINY_TRIAL, "evaluation.views=4")  # measured otherwise: another study under this name
+    assert len(project.json("runs/hand/study.json")["trials"]) == 1
+    line = project.refused("confirm", "study=hand")
+    assert "selection.json of study hand was made of another search: run python -m src.selection study=hand" in line
 
 
 @pytest.mark.parametrize("sweep", ["tpe", "grid"])
@@ -197,6 +208,8 @@ def test_clean_lists_before_it_deletes(project: Project) -> None:
     project.prepare()
     project.ok("train", *TINY_TRIAL)
     (project.folder / "runs/hand/study.json").unlink()
+    assert "trial that no study lists" not in project.ok("clean")  # its log lists it: it may still be running
+    next((project.folder / "runs/hand").glob("log-*.jsonl")).unlink()
     trial = next((project.folder / "runs/store").iterdir())
     assert "trial that no study lists" in project.ok("clean")
     assert trial.exists()

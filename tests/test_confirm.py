@@ -15,7 +15,7 @@ from src.rule import make_rule
 from tests.pools import planted
 from tests.project import Project
 
-CONFIRM = ("confirm", "study=tiny", "top=2")
+CONFIRM = ("confirm", "study=tiny", "top=2", "seeds=[1]")
 
 
 def selected(finished: Project, project: Project) -> Project:
@@ -71,12 +71,39 @@ def test_a_curse_is_positive_where_the_first_value_flattered_whichever_way_is_be
     last = member.snapshots[-1]
     worse = replace(last, criteria=last.criteria | {"train_loss": last.criteria["train_loss"] + 0.5})
     fresh = replace(member, number=0, trial="fresh", seed=1, snapshots=[*member.snapshots[:-1], worse])
-    lost = replace(member, number=1, trial="lost", seed=2, status="diverged", reason="it diverged", snapshots=[])
+    second = next(m for m in first.members if m.number == chosen["ranking"][1]["number"])
+    lost = replace(second, number=1, trial="lost", seed=2, status="diverged", reason="it diverged", snapshots=[])
     found = compare(chosen, first, replace(first, members=[fresh, lost]))
-    (line,) = found["confirmed"]
+    line, other = found["confirmed"]
     assert line["columns"]["train_loss"]["curse"] == pytest.approx(0.5)
-    assert [one["status"] for one in line["fresh"]] == ["complete", "diverged"] and found["seeds"] == [1, 2]
+    assert [one["status"] for one in (*line["fresh"], *other["fresh"])] == ["complete", "diverged"]
+    assert other["columns"]["train_loss"]["fresh"] == [] and found["seeds"] == [1, 2]
     assert [d["trial"] for d in found["dropped"]] == ["lost"] and found["winners"][0]["number"] == best["number"]
+
+
+def test_where_no_fresh_trial_is_left_nothing_is_confirmed_and_it_says_why() -> None:
+    first = planted(seed=1)
+    chosen = rank(first, make_rule(first, "train_loss"), snapshots="last", draws=100, seed=0)
+    member = next(m for m in first.members if m.number == chosen["ranking"][0]["number"])
+    fresh = [replace(member, number=0, trial="a", seed=1), replace(member, number=1, trial="b", seed=2)]
+    fresh[1] = replace(fresh[1], status="collapsed", reason="one point")
+    found = compare(chosen, first, replace(first, members=fresh))
+    assert found["winners"] == [] and "its configuration collapsed with seed 2" in found["why_none"]
+    assert found["confirmed"][0]["columns"]["train_loss"]["fresh"] == [member.last.criteria["train_loss"]]
+
+
+def test_a_joint_selection_is_confirmed_at_its_own_snapshots() -> None:
+    first = planted(seed=1)
+    flipped = []
+    for m in first.members:  # halfway the values are doubled, so that all picks are early
+        early = replace(m.snapshots[1], criteria={c: 2 * v for c, v in m.last.criteria.items()})
+        flipped.append(replace(m, snapshots=[m.snapshots[0], early, m.last]))
+    first = replace(first, members=flipped)
+    chosen = rank(first, make_rule(first, "lidar_z"), snapshots="all", draws=1, seed=0)
+    member = next(m for m in flipped if m.number == chosen["winners"][0]["number"])
+    found = compare(chosen, first, replace(first, members=[replace(member, number=0, trial="fresh", seed=1)]))
+    assert chosen["winners"][0]["step"] == member.snapshots[1].step == found["winners"][0]["step"]
+    assert found["confirmed"][0]["columns"]["lidar_z"]["fresh"] == [2 * member.last.criteria["lidar_z"]]
 
 
 @pytest.mark.parametrize("write", [2, 9, 40])
@@ -120,7 +147,7 @@ def test_several_seeds_are_averaged_and_what_the_store_has_is_not_trained_again(
 def test_trials_named_by_number_are_repeated_without_a_selection(finished: Project, project: Project) -> None:
     selected(finished, project)
     (project.folder / "runs/tiny/selection.json").unlink()
-    project.ok("confirm", "study=tiny", "trials=[0]")
+    project.ok("confirm", "study=tiny", "trials=[0]", "seeds=[1]")
     overrides = project.json("runs/tiny/study.json")["trials"][0]["overrides"]
     again = project.json("runs/tiny-confirm/study.json")["trials"]
     assert [trial["overrides"] for trial in again] == [[*overrides, "seed=1"]]
@@ -130,7 +157,7 @@ def test_trials_named_by_number_are_repeated_without_a_selection(finished: Proje
 def test_a_study_guided_by_a_column_without_a_space_is_repeated_too(project: Project) -> None:
     project.prepare()
     project.ok("train", *project.sweep("criterion=train_loss", trials=1))
-    project.ok("confirm", "study=tiny", "trials=[0]")
+    project.ok("confirm", "study=tiny", "trials=[0]", "seeds=[1]")
     study, again = project.json("runs/tiny/study.json"), project.json("runs/tiny-confirm/study.json")
     assert again["criterion"] == study["criterion"] == "train_loss"
     assert [trial["overrides"][-1] for trial in again["trials"]] == ["seed=1"]
@@ -140,11 +167,12 @@ def test_a_study_guided_by_a_column_without_a_space_is_repeated_too(project: Pro
     ("arguments", "message"),
     [
         (["top=0"], "top must be >= 1, got 0"),
-        (["seeds=[]"], "seeds must name at least one fresh seed"),
+        (["seeds=[]"], "seeds must be a list like [1,2] with at least one entry, got []"),
+        (["seeds=1"], "seeds must be a list like [1,2] with at least one entry, got 1"),
         (["seeds=[-1]"], "seeds must be >= 0, got -1"),
         (["seeds=[0]"], "seeds must be fresh, and trial 1 was trained with 0"),
         (["trials=[0,9]"], "trials must be numbers of study tiny, 0 to 2, got [0, 9]"),
-        (["trials=[]"], "trials must be numbers of study tiny, 0 to 2, got []"),
+        (["trials=[]"], "trials must be a list like [1,2] with at least one entry, got []"),
         (["max_hours=-1"], "max_hours must be > 0, got -1"),
     ],
 )

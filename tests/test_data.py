@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,32 @@ def test_an_image_is_cut_to_its_central_square(tmp_path: Path) -> None:
 def test_bad_folder_settings_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         folder_of(tmp_path, **change)
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path, classes=False)
+    fractions = {"pretrain": 0.7, "probe": 0.005, "val": 0.145, "test": 0.15}
+    with pytest.raises(ValueError, match=r"^data\.source\.fractions\.probe of 48 images is none: raise it$"):
+        folder_of(tmp_path, fractions=fractions)
+
+
+def test_more_than_8_bits_a_channel_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path, classes=False)
+    Image.fromarray(np.full((20, 20), 40000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match=r"deep\.png can't be read as an image \(more than 8 bits a channel"):
+        folder_of(tmp_path)
+
+
+def test_labels_of_other_images_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", classes=True)
+    first, other = (
+        write_pack(tmp_path / name, name, folder_of(tmp_path / "images", seed=seed), {})
+        for seed, name in enumerate(("first", "other"))
+    )
+    shutil.rmtree(first.folder / "labels")
+    shutil.copytree(other.folder / "labels", first.folder / "labels")
+    with pytest.raises(ValueError, match=r"labels other images than .*first/images: run python -m src\.prepare again"):
+        read_labels(first, "val")
 
 
 def test_broken_images_and_mixed_trees_are_refused(tmp_path: Path) -> None:

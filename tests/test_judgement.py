@@ -12,12 +12,13 @@ from scipy.stats import kendalltau, spearmanr
 from src.judgement import (
     Arena,
     Draws,
+    budget_choosers,
     correlations,
-    default_chooser,
     halvings,
     judge,
     make_arena,
     noise_floor,
+    one_chooser,
     random_chooser,
     resamples,
     rule_chooser,
@@ -190,7 +191,7 @@ def test_trials_without_a_score_take_no_part() -> None:
 def test_random_choice_has_its_own_regret() -> None:
     arena = arena_of(np.linspace(0.4, 0.8, 10), seed=0)
     whole, drawn = whole_and_drawn(arena)
-    found = judge(random_chooser, whole, drawn)
+    found = judge([random_chooser], whole, drawn)
     assert found["over_random"] == pytest.approx(1) and found["over_random_interval"] == pytest.approx((1, 1))
     assert found["quality"] == pytest.approx(arena.right.mean()) and found["regret"] > 0
     assert found["tau"] is None and found["rho"] is None and found["pick"] is None
@@ -199,22 +200,22 @@ def test_random_choice_has_its_own_regret() -> None:
 def test_the_default_is_trial_0_where_it_was_drawn() -> None:
     arena = make_arena([member(i, {}, right=np.full(20, q)) for i, q in enumerate(QUALITY)][::-1], "linear")
     whole, drawn = whole_and_drawn(arena)
-    found = judge(default_chooser(arena), whole, drawn)
+    found = judge([one_chooser(arena, "c0")], whole, drawn)
     assert found["pick"] == 3 and found["regret"] == pytest.approx(0.7) and found["quality"] == pytest.approx(0.2)
-    regrets = verdicts(default_chooser(arena)(drawn.mix), drawn.on_a, drawn.on_b).regret
+    regrets = verdicts(one_chooser(arena, "c0")(drawn.mix), drawn.on_a, drawn.on_b).regret
     there = drawn.mix[:, :, 3].sum(1) > 0
     assert np.array_equal(~np.isnan(regrets), there) and 0.5 < there.mean() < 0.85
 
 
 def test_without_a_default_nothing_is_chosen() -> None:
     arena = make_arena([member(i + 1, {}, right=np.full(20, q)) for i, q in enumerate(QUALITY)], "linear")
-    assert judge(default_chooser(arena), *whole_and_drawn(arena)) == {}
+    assert judge([one_chooser(arena, "c0")], *whole_and_drawn(arena)) == {}
 
 
 def test_the_default_goes_by_its_configuration() -> None:
     """A draw of its second seed alone is the default still."""
     arena = arena_of(QUALITY, seed=0, seeds=2)
-    choose = default_chooser(arena)
+    choose = one_chooser(arena, "c0")
     whole = choose(halvings(arena, count=1, seed=0).mix)
     assert np.array_equal(whole, [[1, np.nan, np.nan, np.nan]], equal_nan=True)
     assert np.array_equal(choose(np.eye(8)[None, [1, 2]]), [[1, np.nan]], equal_nan=True)
@@ -314,7 +315,7 @@ def test_intervals_cover_the_truth() -> None:
         scores = quality + rng.normal(0, 0.06, 15)
         arena = arena_of(quality, seed=seed, sources=100)
         regrets.append(quality.max() - quality[scores.argmax()])
-        intervals.append(judge(known_scores(scores), *whole_and_drawn(arena, halved=5, drawn=100))["regret_interval"])
+        intervals.append(judge([known_scores(scores)], *whole_and_drawn(arena, halved=5, drawn=100))["regret_interval"])
     for low, high in intervals:
         covered += low <= np.mean(regrets) <= high
     assert covered / pools >= 0.9
@@ -329,7 +330,7 @@ def test_intervals_of_correlations_cover_the_truth() -> None:
         quality = np.clip(rng.normal(0.6, 0.1, 20), 0.05, 0.95)
         scores = quality + rng.normal(0, 0.1, 20)
         arena = arena_of(quality, seed=seed, sources=400)
-        low, high = judge(known_scores(scores), *whole_and_drawn(arena, halved=2, drawn=100))["rho_interval"]
+        low, high = judge([known_scores(scores)], *whole_and_drawn(arena, halved=2, drawn=100))["rho_interval"]
         covered += low <= 0.69 <= high
         assert high - low < 1.5
     assert covered / 30 >= 0.85
@@ -347,7 +348,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     widths = []
     for arena in (flat, seeded):
         best = arena.means(np.eye(len(arena.trials))).T @ np.eye(8)[-1]
-        low, high = judge(known_scores(best), *whole_and_drawn(arena))["quality_interval"]
+        low, high = judge([known_scores(best)], *whole_and_drawn(arena))["quality_interval"]
         widths.append(high - low)
     assert widths[1] > widths[0] + 0.1
 
@@ -358,12 +359,12 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 def test_judge_gives_each_figure_with_its_interval() -> None:
     arena = arena_of(np.linspace(0.3, 0.9, 12), seed=0)
     whole, drawn = whole_and_drawn(arena)
-    found = judge(known_scores(np.arange(12.0)), whole, drawn)
+    found = judge([known_scores(np.arange(12.0))], whole, drawn)
     assert found["pick"] == 11 and found["rho"] > 0.9 and abs(found["regret"]) < 0.05 and found["top"] > 0.5
     for name in ("tau", "rho", "quality", "regret", "over_range", "over_random"):
         low, high = found[f"{name}_interval"]
         assert low <= high and low - 0.05 <= found[name] <= high + 0.05
-    backwards = judge(known_scores(-np.arange(12.0)), whole, drawn)
+    backwards = judge([known_scores(-np.arange(12.0))], whole, drawn)
     assert (
         backwards["pick"] == 0
         and backwards["over_random"] > 1.5
@@ -381,6 +382,26 @@ def test_noise_floor_is_the_deviation_over_seeds_by_that_over_configurations() -
     ]
     seeds = np.sqrt(np.mean([np.var(v, ddof=1) for v in values.values() if len(v) > 1]))
     between = np.std([np.mean(v) for v in values.values()], ddof=1)
-    assert noise_floor(pool(members), "rankme_z") == pytest.approx(seeds / between)
-    assert noise_floor(pool([m for m in members if m.seed == 0]), "rankme_z") is None
-    assert noise_floor(pool(members), "lidar_z") is None
+    assert noise_floor(members, "rankme_z") == pytest.approx(seeds / between)
+    assert noise_floor([m for m in members if m.seed == 0], "rankme_z") is None
+    assert noise_floor(members, "lidar_z") is None
+
+
+def test_label_draws_are_one_way_of_choosing() -> None:
+    """Two draws that pick the best and the worst: the mean of their regrets, in each resample too."""
+    arena = make_arena(
+        [member(i, right=answers(np.full(1, q), 200, seed=i)[0]) for i, q in enumerate((0.9, 0.2))], "linear"
+    )
+    whole, drawn = whole_and_drawn(arena)
+    best, worst = known_scores(np.array([1.0, 0.0])), known_scores(np.array([0.0, 1.0]))
+    one, other, both = (judge(choosers, whole, drawn) for choosers in ([best], [worst], [best, worst]))
+    for name in ("regret", "quality", "over_range", "over_random", "top"):
+        assert both[name] == pytest.approx((one[name] + other[name]) / 2)
+    assert both["pick"] is None and one["pick"] == 0 and other["pick"] == 1
+    made = pool([member(0, budgets={"5-0": 0.1, "5-1": 0.2, "all": 0.3, "mine": 0.1}, right=np.ones(4))])
+    found = budget_choosers(made, make_arena(made.members, "linear"))
+    assert {name: len(draws) for name, draws in found.items()} == {
+        "labels: 5 per class": 2,
+        "labels: all of probe": 1,
+        "labels: mine": 1,
+    }

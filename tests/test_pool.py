@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from src.pool import joined
+from src.pool import joined, repetitions
 from tests.pools import member, pool
 
 
@@ -25,7 +25,7 @@ def test_repetitions_are_in_the_order_of_their_proposal() -> None:
     """Though a sampler proposed the first of them again at the end."""
     seeds = [(0, "x"), (1, "y"), (1, "x"), (0, "x")]
     made = pool([member(i, trial=f"{c}{s}", configuration=c, seed=s) for i, (s, c) in enumerate(seeds)])
-    found = made.repetitions(made.healthy)
+    found = repetitions(made.healthy)
     assert {c: [m.number for m in members] for c, members in found.items()} == {"x": [0, 2], "y": [1]}
     assert list(found) == ["x", "y"]
 

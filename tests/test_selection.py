@@ -46,7 +46,7 @@ def test_the_best_by_the_rule_comes_first_and_the_rest_follow(finished: Project)
     chosen = finished.json("runs/tiny/selection.json")
     scores = [line["score"] for line in chosen["ranking"]]
     assert scores == sorted(scores, reverse=True) and len(scores) == 3
-    assert chosen["rule"] == "consensus" and chosen["noise"] == {"halves": 2, "seeds": None}
+    assert chosen["rule"] == "consensus" and chosen["noise"] == [{"method": "simclr", "halves": 2, "seeds": None}]
     assert chosen["winners"] == [line for line in chosen["ranking"] if line["picked"]]
     assert sum(line["probability_best"] for line in chosen["ranking"]) == pytest.approx(1)
     assert chosen["winners"][0]["tied_with_best"] and not chosen["winners"][0]["told_apart"]
@@ -125,7 +125,7 @@ def test_a_label_budget_is_a_rule_once_it_was_measured(finished: Project, projec
     scored = project.json("runs/tiny/budget.json")["files"]["5-0"]["trials"]
     lines = ranking(project)
     assert [line["score"] for line in lines] == [scored[line["trial"]]["skill"] for line in lines]
-    assert project.json("runs/tiny/selection.json")["noise"]["halves"] == 10
+    assert project.json("runs/tiny/selection.json")["noise"][0]["halves"] == 10
     assert "ranking by labels_5-0, its label file alone was read" in out and "no label read" not in out
     line = project.refused("selection", "study=tiny", "rule=labels_7")
     assert "labels_7 was not measured: measured are labels_1-0, labels_1-1" in line and "labels_all" in line
@@ -266,7 +266,7 @@ def test_repeated_seeds_are_one_configuration_with_their_noise(project: Project)
         (1, [0], 9.0),
         (0, [0, 1], 8.5),
     ]
-    assert chosen["noise"]["seeds"]["rankme_z"] == pytest.approx(np.std([10.0, 7.0], ddof=1))
+    assert chosen["noise"][0]["seeds"]["rankme_z"] == pytest.approx(np.std([10.0, 7.0], ddof=1))
     assert 0.05 < chosen["ranking"][1]["probability_best"] < 0.5
 
 

@@ -22,7 +22,12 @@ from src.trust import findings
 from tests.pools import SMALL, member, planted, pool
 from tests.project import ROOT
 
-SETTINGS: dict[str, Any] = yaml.safe_load((ROOT / "conf/evidence.yaml").read_text()) | {"halvings": 3, "resamples": 40}
+SETTINGS: dict[str, Any] = {
+    **yaml.safe_load((ROOT / "conf/evidence.yaml").read_text()),
+    **yaml.safe_load((ROOT / "conf/round/first.yaml").read_text()),
+    "halvings": 3,
+    "resamples": 40,
+}
 SETTINGS["rule"] = SETTINGS["rule"] | {"largest": 1}
 METHODS = ("simclr", "byol")
 
@@ -250,7 +255,7 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
     """The page and its figures, as src.evidence writes them from the table."""
     pools = [both(path, name) for name in read_about(path)["pools"]]
     target = path.with_suffix(".md")
-    render(target, findings(pools, SETTINGS), pools)
+    render(target, findings(pools, [], SETTINGS), pools)
     return target.read_text(), {figure.name: figure.read_bytes() for figure in target.with_suffix("").iterdir()}
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from src.criteria.feature_std import feature_std
 from src.criteria.participation_ratio import participation_ratio
 
+NOT_FINITE = "embeddings are not finite"
+
 
 def collapsed(
     z: Float[Tensor, "n d"], eigenvalues: Float[Tensor, "d"], *, spread: float, rank: float
@@ -21,7 +23,7 @@ def collapsed(
     for a healthy trial.
     """
     if not bool(torch.isfinite(z).all()):
-        return {"spread": 0.0, "rank": 0.0, "reason": "embeddings are not finite"}
+        return {"spread": 0.0, "rank": 0.0, "reason": NOT_FINITE}
     measured_spread = feature_std(z) * z.shape[1] ** 0.5
     measured_rank = participation_ratio(eigenvalues)
     reason = ""

@@ -41,6 +41,7 @@ def write_budgets(
     A file is <per class>-<draw>.csv with columns index (in the probe split), class and group. Returns their names.
     """
     check.number("budgets.draws", draws, at_least=1, whole=True)
+    check.listed("budgets.per_class", per_class)
     for number in per_class:
         check.number("budgets.per_class", number, at_least=1, whole=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def read_budget(path: Path, images: int) -> Budget:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         columns = [np.array([int(row[name]) for row in rows]) for name in ("index", "class", "group")]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{path} must hold whole numbers in columns index, class and group ({error})") from None
     budget = Budget(*columns)
     if len(budget.places) == 0 or len(np.unique(budget.classes)) < 2:

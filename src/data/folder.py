@@ -39,6 +39,9 @@ def folder(*, root: str, size: int, channels: int, fractions: dict[str, float], 
     order = np.random.default_rng(seed).permutation(len(paths))
     ends = np.cumsum([round(fractions[split] * len(paths)) for split in SPLITS[:-1]])
     parts = np.split(order, ends)
+    empty = [split for split, part in zip(SPLITS, parts, strict=True) if not len(part)]
+    if empty:
+        raise ValueError(f"data.source.fractions.{empty[0]} of {len(paths)} images is none: raise it")
     return {
         split: Source(images[index], index, {"class": classes[index]} if set(names) != {""} else {})
         for split, index in zip(SPLITS, parts, strict=True)
@@ -48,8 +51,10 @@ def folder(*, root: str, size: int, channels: int, fractions: dict[str, float], 
 def _read(path: Path, size: int, channels: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
+            if image.mode == "F" or image.mode.startswith("I"):
+                raise ValueError("more than 8 bits a channel: save it with 8")
             upright = ImageOps.exif_transpose(image).convert(MODES[channels])
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} can't be read as an image ({error}): mend it or take it out") from None
     square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
     return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)

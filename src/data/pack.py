@@ -38,8 +38,8 @@ def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        _write_images(partial / "images", name, splits, config)
-        _write_labels(partial / "labels", splits)
+        entries = _write_images(partial / "images", name, splits, config)
+        _write_labels(partial / "labels", splits, {split: entry["checksum"] for split, entry in entries.items()})
         folder.mkdir(exist_ok=True)
         for half in ("images", "labels"):
             shutil.rmtree(folder / half, ignore_errors=True)
@@ -57,7 +57,7 @@ def _check_groups(splits: dict[str, Source]) -> None:
                 raise ValueError(f"group {group} is in two splits, {seen[group]} and {split}: each must be in one")
 
 
-def _write_images(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> None:
+def _write_images(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> dict[str, Any]:
     folder.mkdir()
     entries = {}
     for split, source in splits.items():
@@ -78,9 +78,10 @@ def _write_images(folder: Path, name: str, splits: dict[str, Source], config: di
         "std": (pretrain.std((0, 2, 3)) / 255).tolist(),
     }
     files.write_json(folder / "manifest.json", manifest)
+    return entries
 
 
-def _write_labels(folder: Path, splits: dict[str, Source]) -> None:
+def _write_labels(folder: Path, splits: dict[str, Source], images: dict[str, str]) -> None:
     folder.mkdir()
     checksums = {}
     for split in SPLITS[1:]:
@@ -90,7 +91,7 @@ def _write_labels(folder: Path, splits: dict[str, Source]) -> None:
         rows.writerows(zip(source.group.tolist(), *(column.tolist() for column in source.labels.values()), strict=True))
         (folder / f"{split}.csv").write_text(text.getvalue())
         checksums[split] = files.checksum(folder / f"{split}.csv")
-    files.write_json(folder / "manifest.json", {"format": FORMAT, "checksums": checksums})
+    files.write_json(folder / "manifest.json", {"format": FORMAT, "checksums": checksums, "images": images})
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -128,7 +129,10 @@ def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
     folder = manifest.folder / "labels"
     if not (folder / "manifest.json").exists():
         raise ValueError(f"no labels in {folder}: run python -m src.prepare data={manifest.folder.name}")
-    _verify(folder / f"{split}.csv", files.read_json(folder / "manifest.json")["checksums"][split])
+    about = files.read_json(folder / "manifest.json")
+    if about.get("images", {}).get(split) != manifest.splits[split]["checksum"]:
+        raise ValueError(f"{folder} labels other images than {manifest.folder}/images: run python -m src.prepare again")
+    _verify(folder / f"{split}.csv", about["checksums"][split])
     with (folder / f"{split}.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))

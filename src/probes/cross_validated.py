@@ -40,7 +40,7 @@ def cross_validated(
 def assign_folds(probe: str, split: Labelled, *, folds: int, seed: int) -> Int[Tensor, "n"]:
     """The fold of each image: whole groups, those of a class dealt out evenly. Raises ValueError on too few groups."""
     groups, index = split.groups.unique(return_inverse=True)
-    check.number(f"probe.{probe}.folds", folds, at_least=2, at_most=len(groups), whole=True)
+    check.number(f"probe.{probe}.score.folds", folds, at_least=2, at_most=len(groups), whole=True)
     largest = torch.zeros_like(groups).scatter_reduce(0, index, split.classes, "amax", include_self=False)
     order = torch.randperm(len(groups), generator=generator(seed, "folds"))
     by_class = order[largest[order].argsort(stable=True)]

@@ -22,13 +22,12 @@ def few_label(
     A k that some class hasn't as many groups for is left out.
     """
     check_splits("few_label", fitted, scored)
-    check.number("probe.few_label.draws", draws, at_least=2, whole=True)
-    check.number("probe.few_label.strength", strength, above=0)
-    if not per_class:
-        raise ValueError("probe.few_label.per_class must name at least one value")
+    check.number("probe.few_label.score.draws", draws, at_least=2, whole=True)
+    check.number("probe.few_label.score.strength", strength, above=0)
+    check.listed("probe.few_label.score.per_class", per_class)
     smallest = min(len(fitted.groups[fitted.classes == c].unique()) for c in fitted.classes.unique())
     for k in per_class:
-        check.number("probe.few_label.per_class", k, at_least=1, whole=True)
+        check.number("probe.few_label.score.per_class", k, at_least=1, whole=True)
     standard = moments(fitted.features)
     numbers: dict[str, float] = {}
     for k in [k for k in per_class if k <= smallest]:

@@ -20,8 +20,8 @@ def kmeans(fitted: Labelled, scored: Labelled, *, n_init: int, seed: int) -> Sco
     As many clusters as classes; ``accuracy`` under the best matching of clusters to classes.
     """
     check_splits("kmeans", scored)
-    check.number("probe.kmeans.n_init", n_init, at_least=1, whole=True)
-    check.number("probe.kmeans.seed", seed, at_least=0, at_most=2**32 - 1, whole=True)
+    check.number("probe.kmeans.score.n_init", n_init, at_least=1, whole=True)
+    check.number("probe.kmeans.score.seed", seed, at_least=0, at_most=2**32 - 1, whole=True)
     classes, truth = np.unique(scored.classes.numpy(), return_inverse=True)
     # tol 0 stops where no image changes its cluster: no result hangs on the order in which threads add up
     model = KMeans(len(classes), n_init=n_init, random_state=seed, tol=0)

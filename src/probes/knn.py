@@ -15,8 +15,8 @@ def knn(fitted: Labelled, scored: Labelled, *, k: int, temperature: float) -> Sc
     Raises ValueError where ``fitted`` has fewer than k images. Source: Wu et al., CVPR 2018 (arXiv 1805.01978), 3.4.
     """
     check_splits("knn", fitted, scored)
-    check.number("probe.knn.k", k, at_least=1, at_most=len(fitted.features), whole=True)
-    check.number("probe.knn.temperature", temperature, above=0)
+    check.number("probe.knn.score.k", k, at_least=1, at_most=len(fitted.features), whole=True)
+    check.number("probe.knn.score.temperature", temperature, above=0)
     accuracy, right = top1(vote(fitted, scored.features, k=k, temperature=temperature), scored)
     return Score({"top1": accuracy}, right)
 

@@ -35,15 +35,17 @@ def label_budget(
     Ridge regression onto the one-hot classes of standardised features; folds never split a group. With one group of
     some class there is nothing to hold out but views: then v > 1 views of each image are spread over the folds.
     ``skill`` is 1 - squared error / that of predicting the class frequencies, which tells trials apart where the
-    accuracy of a few images ties; the best of ``strengths``. A half's skill deviates from their mean by as much as
-    other labelled images would move the whole. Raises ValueError where nothing can be held out.
+    accuracy of a few images ties; the best of ``strengths``, a little too high alike for all trials. A half's
+    skill deviates from their mean by as much as scoring other images would move the whole; that they would be fitted to
+    as well adds to it. Raises ValueError where nothing can be held out.
     """
     check.number("folds", folds, at_least=2, whole=True)
     check.number("halves", halves, at_least=0, whole=True)
-    if not strengths:
-        raise ValueError("strengths must name at least one value")
+    check.listed("strengths", strengths)
     for strength in strengths:
         check.number("strengths", strength, above=0)
+    if len(groups.unique()) < 2:
+        raise ValueError("labelled images of one group (source, patient) leave nothing to hold out: label another")
     _n, v, _ = features.shape
     x = features.flatten(0, 1).double()
     y = F.one_hot(classes.unique(return_inverse=True)[1]).double().repeat_interleave(v, 0)

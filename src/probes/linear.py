@@ -32,10 +32,9 @@ def linear(fitted: Labelled, scored: Labelled, *, strengths: Sequence[float], se
     ``fitted`` follows. Raises ValueError on fewer than 2 groups or no strength.
     """
     check_splits("linear", fitted, scored)
-    if not strengths:
-        raise ValueError("probe.linear.strengths must name at least one value")
+    check.listed("probe.linear.score.strengths", strengths)
     for strength in strengths:
-        check.number("probe.linear.strengths", strength, above=0)
+        check.number("probe.linear.score.strengths", strength, above=0)
     mean, scale = moments(fitted.features)
     x = _design(fitted.features, mean, scale)
     classes, index = fitted.classes.unique(return_inverse=True)

@@ -19,10 +19,9 @@ def ridge(fitted: Labelled, scored: Labelled, *, strengths: Sequence[float], fol
     factor that is constant in either split has nothing to be explained and is left out; no factor, no numbers.
     """
     check_splits("ridge", fitted, scored)
-    if not strengths:
-        raise ValueError("probe.ridge.strengths must name at least one value")
+    check.listed("probe.ridge.score.strengths", strengths)
     for strength in strengths:
-        check.number("probe.ridge.strengths", strength, above=0)
+        check.number("probe.ridge.score.strengths", strength, above=0)
     fold = assign_folds("ridge", fitted, folds=folds, seed=seed)
     varying = [name for name in fitted.factors if all(len(s.factors[name].unique()) > 1 for s in (fitted, scored))]
     if not varying:

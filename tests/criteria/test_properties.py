@@ -95,14 +95,14 @@ def test_float32_is_enough(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "criterion"), CONFIGS.items(), ids=list(CONFIGS))
 def test_a_criterions_yaml_says_all_that_selection_needs(name: str, criterion: dict) -> None:
-    keys = {"name", "score", "input", "spaces", "direction", "within", "invariances", "worst", "version"}
+    keys = {"name", "score", "input", "spaces", "direction", "invariances", "worst", "version"}
     pool = criterion["input"] == "columns"
-    assert set(criterion) == keys | ({"columns"} if pool else set())
+    assert set(criterion) == keys | ({"columns"} if pool else {"within"})
     assert criterion["name"] == name
     assert criterion["score"]["_target_"] == f"src.criteria.{name}.{name}"
     assert criterion["input"] in INPUTS
     assert criterion["direction"] in ("higher", "lower", "none")
-    assert set(criterion["within"]) <= {"method", "dimension", "loss"}
+    assert set(criterion.get("within", ())) <= {"method", "dimension", "loss"}
     assert set(criterion["invariances"]) <= set(CHANGES)
     assert type(criterion["version"]) is int
     assert (criterion["worst"] is None) == (pool or criterion["direction"] == "none")
