@@ -41,6 +41,7 @@ def render(path: Path, found: dict[str, Any], pools: list[Pool]) -> None:
         folder=folder.name,
         order=ordered(found),
         facts=_facts(pools),
+        shared_knobs=[knob for knob in found["pools"][0]["knobs"] if all(knob in p["knobs"] for p in found["pools"])],
         budgets=budgets(found),
         by_rho=by_rho,
         noise=_noise(found),

@@ -18,6 +18,7 @@ from src.judgement import (
     halvings,
     judge,
     make_arena,
+    mean_of,
     means_of,
     noise_floor,
     one_chooser,
@@ -26,6 +27,7 @@ from src.judgement import (
     rule_chooser,
     verdicts,
 )
+from src.knobs import encoded, varied
 from src.loss_trust import loss_trust, sentence
 from src.pool import Floats, Member, Pool, repetitions
 from src.rule import Rule, make_rule
@@ -124,11 +126,24 @@ def judge_pool(
         "mean": float(means.mean()),
         "ways": result,
         "minus": minus,
+        "knobs": _knobs(arena, ways[rule][0](_whole(arena))[0], means),
         "noise_floor": {name: noise_floor(pool.healthy, name) for name in _judged_columns(pool)},
         "spread": {
             name: _spread(ways[name][0], drawn) for name in (rule, *RIVALS, "default configuration") if result[name]
         },
     }
+
+
+def _knobs(arena: Arena, score: Floats, quality: Floats) -> dict[str, dict[str, float | None]]:
+    """Spearman's rho of each varied knob with the rule's score and with quality, over configurations."""
+    of = arena.configuration.tolist()
+    first = [arena.trials[of.index(configuration)] for configuration in range(arena.configurations)]
+    names = varied(first)
+    found: dict[str, dict[str, float | None]] = {}
+    for name, knob in zip(names, encoded(first, names).T if names else [], strict=True):
+        rhos = correlations(np.stack([score, quality]), np.broadcast_to(knob, (2, len(knob))))[1]
+        found[name] = {what: mean_of(rho[None]) for what, rho in zip(("rule", "quality"), rhos, strict=True)}
+    return found
 
 
 def _judged_columns(pool: Pool) -> list[str]:
@@ -208,7 +223,9 @@ def findings(pools: list[Pool], table: list[Pool], settings: dict[str, Any]) -> 
     for verdict in judged:
         del verdict["spread"]
     return {
-        "plan": {key: settings[key] for key in ("pools", "seen", "seeds", "quality", "rule", "goal", "committed")},
+        "plan": {
+            key: settings[key] for key in ("pools", "seen", "seeds", "quality", "rule", "goal", "committed", "remark")
+        },
         "rule": found[0]["columns"],
         "search": found[:10],
         "alone": [one for one in found if len(one["columns"]) == 1],

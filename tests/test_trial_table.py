@@ -38,11 +38,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def exact(found: Pool) -> str:
-    """Everything a pool holds, to the last digit."""
+    """Everything a pool holds, to the last digit; halves in the single precision in which they are kept."""
     members = []
     for m in found.members:
         plain = asdict(replace(m, snapshots=[]))
         plain["snapshots"] = [asdict(s) | {"right": {p: r.tolist() for p, r in s.right.items()}} for s in m.snapshots]
+        plain["halves"] = {c: np.float32(values).tolist() for c, values in m.halves.items()}
         members.append(plain)
     return json.dumps({**asdict(replace(found, members=[])), "members": members}, sort_keys=True)
 
@@ -216,7 +217,7 @@ def test_what_is_no_such_table_is_refused(path: Path) -> None:
         assert "is not a trial table" in refusal(path)
     newer = pa.table({"study": ["made"]}).replace_schema_metadata({b"stepwise": b'{"format": 99}'})
     pq.write_table(newer, path)
-    assert refusal(path) == f"{path} is a trial table of format 99, not 1: make study writes one"
+    assert refusal(path) == f"{path} is a trial table of format 99, not 2: make study writes one"
 
 
 def test_an_unknown_study_names_those_there_are(path: Path) -> None:
