@@ -16,8 +16,9 @@ repro: $(ENVIRONMENT)   ## the whole study: prepare, train, probe, selection, re
 test: $(ENVIRONMENT)    ## every test
 	@$(RUN) python -m pytest
 
-study: $(ENVIRONMENT)   ## train the pools that criteria are judged on (hours; resumable), write docs/study.md
+study: $(ENVIRONMENT)   ## train the pools that criteria are judged on (hours; resumable), write docs/study.md and second.md
 	@$(RUN) python -m src.evidence
+	@$(RUN) python -m src.evidence round=second
 
 ui: $(ENVIRONMENT)      ## the MLflow UI on this project's store, on http://127.0.0.1:5000
 	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --workers 1

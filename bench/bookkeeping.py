@@ -23,8 +23,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.data.pack import read_manifest
+from src.definitions import load_criteria
 from src.device import set_up
-from src.evaluation import Evaluation, load_criteria
+from src.evaluation import Evaluation
 from src.pretraining import run_trial
 from src.trial import Trial, identify, read_trial, trial_flops
 

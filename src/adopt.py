@@ -14,8 +14,9 @@ def adopt(config: DictConfig) -> None:
     """Keep each weight file as a trial, measure its criteria, and write runs/<study>/study.json."""
     from src.adoption import adopt_weights
     from src.data.pack import read_manifest
+    from src.definitions import load_criteria
     from src.device import set_up
-    from src.evaluation import columns, load_criteria
+    from src.evaluation import columns
     from src.protocol import check_guide, check_protocol, warn_of_refused
     from src.session import Session
     from src.study import Study

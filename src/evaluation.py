@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from src import files
@@ -226,9 +225,3 @@ def _drawn(manifest: Manifest, split: str, protocol: dict[str, Any]) -> Tensor:
     images = open_images(manifest, split)
     order = torch.randperm(len(images), generator=generator(protocol["seed"], "evaluation subset"))
     return torch.from_numpy(images[order[: protocol["images"]].sort().values.numpy()])
-
-
-def load_criteria(folder: Path, chosen: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every criterion of conf/criterion/, the chosen one as it was composed."""
-    criteria: list[Any] = [OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(folder.glob("*.yaml"))]
-    return [chosen if criterion["name"] == chosen["name"] else criterion for criterion in criteria]

@@ -27,8 +27,8 @@ FORECASTS: list[Forecast] = []
 def train(config: DictConfig) -> float:
     """Carry one configuration through; the value is for the sampler."""
     from src.data.pack import read_manifest
+    from src.definitions import load_criteria
     from src.device import set_up
-    from src.evaluation import load_criteria
     from src.trial import identify
 
     settings: Any = OmegaConf.to_container(config, resolve=True)

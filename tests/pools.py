@@ -10,6 +10,9 @@ from src.pool import Floats, Member, Pool, Snapshot
 from tests.criteria.inputs import CONFIGS
 
 SMALL = ("consensus", "heldout_loss", "lidar", "participation_ratio", "rankme", "train_loss")
+DEFINITIONS = CONFIGS | {
+    "consensus": CONFIGS["consensus"] | {"columns": ["lidar_z", "participation_ratio_h", "rankme_h"]}
+}
 COLUMNS = ("lidar_h", "lidar_z", "participation_ratio_h", "participation_ratio_z", "rankme_h", "rankme_z")
 
 
@@ -65,11 +68,11 @@ def member(
 
 
 def pool(members: list[Member], *, name: str = "made", data: str = "digits", criteria: tuple[str, ...] = SMALL) -> Pool:
-    """A pool with the project's own definitions of some criteria."""
+    """A pool with the project's own definitions of some criteria, and a consensus of columns that these pools have."""
     return Pool(
         name=name,
         data=data,
-        criteria={criterion: CONFIGS[criterion] for criterion in criteria},
+        criteria={criterion: DEFINITIONS[criterion] for criterion in criteria},
         protocol={"images": 64, "halves": 4},
         probes={"linear": {"seed": 0}},
         members=members,

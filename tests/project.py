@@ -29,6 +29,7 @@ TINY_TRIAL = [
     "evaluation.images=64",
     "evaluation.halves=2",
     "evaluation.views=3",
+    "evaluation.collapse={spread:0.0,rank:1.0}",  # so short a training may look collapsed
     "batch_size=32",
     "threads=1",
 ]

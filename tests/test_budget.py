@@ -94,7 +94,7 @@ def test_bad_label_files_are_one_line(
         ("views=1", "views must be >= 2, got 1"),
         ("folds=1", "folds must be >= 2, got 1"),
         ("strengths=[0]", "strengths must be > 0, got 0"),
-        ("strengths=[]", "strengths must name at least one"),
+        ("strengths=[]", "strengths must be a list like [1,2] with at least one entry, got []"),
         ("study=nothing", "run python -m src.train -m study=nothing first"),
     ],
 )

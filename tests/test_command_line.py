@@ -67,8 +67,8 @@ def test_help_says_what_a_stage_does_and_how(stage: str, project: Project) -> No
         (["-m", "sweep=random", "model.width=choice(64,128)"], "model.width is 24 by default, outside what is swept"),
         (["-m", "sweep=grid", "seed=interval(0,4)"], "a grid needs seed=choice(...)"),
         (
-            ["-m", "sweep=random", "evaluation.images=100", "method.projector.dimension=choice(64,512)"],
-            "the search space has method.projector.dimension=512: lidar needs more images",
+            ["-m", "sweep=random", "evaluation.images=200", "model.features=choice(128,512)"],
+            "the search space has model.features=512: view_information needs more images",
         ),
         (
             ["-m", "evaluation.images=100", "batch_size=choice(128,512)"],

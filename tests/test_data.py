@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from PIL import Image
 
 from src.build import build
+from src.data.folder import _read
 from src.data.pack import open_images, read_labels, read_manifest, write_pack
 from src.data.source import Source
 from tests.project import ROOT
@@ -136,6 +138,17 @@ def test_a_folder_of_mixed_images(tmp_path: Path, classes: bool) -> None:
     }
     manifest = write_pack(tmp_path / "packed", "packed", splits, {})
     assert ("class" in read_labels(manifest, "val")) == classes
+    assert (manifest.folder / "images/probe.csv").exists() != classes
+
+
+def test_images_without_labels_are_named_for_whoever_labels_a_few(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", classes=False)
+    manifest = write_pack(tmp_path / "packed", "packed", folder_of(tmp_path / "images", size=16), {})
+    with (manifest.folder / "images/probe.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["index"]) for row in rows] == list(range(7))
+    for row, image in zip(rows, open_images(manifest, "probe"), strict=True):
+        assert (_read(tmp_path / "images" / row["file"], 16, 3) == image).all()
 
 
 def test_an_image_is_cut_to_its_central_square(tmp_path: Path) -> None:

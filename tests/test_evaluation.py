@@ -14,9 +14,10 @@ from src import files
 from src.criteria.rankme import rankme
 from src.criteria.spectra import eigenvalues, singular_values
 from src.data.pack import Manifest, open_images, read_manifest
+from src.definitions import load_criteria
 from src.device import set_up
 from src.embedding import embed, encode, held_out_losses
-from src.evaluation import Evaluation, load_criteria, spectrum
+from src.evaluation import Evaluation, spectrum
 from src.features import Split, trial_features
 from src.loop import Normalise
 from src.pretraining import run_trial
@@ -160,6 +161,6 @@ def test_labels_without_a_class_are_refused_by_probes(manifest: Manifest, tmp_pa
         rows = [line.split(",")[0] for line in (labels / f"{split}.csv").read_text().splitlines()]
         (labels / f"{split}.csv").write_text("\n".join(rows) + "\n")
     checksums = {split: files.checksum(labels / f"{split}.csv") for split in ("probe", "val", "test")}
-    files.write_json(labels / "manifest.json", {"format": 1, "checksums": checksums})
+    files.write_json(labels / "manifest.json", files.read_json(labels / "manifest.json") | {"checksums": checksums})
     with pytest.raises(ValueError, match="has no classes to probe with"):
         Split(read_manifest(tmp_path / "unlabelled"), "val")

@@ -11,7 +11,7 @@ from tests.project import ROOT
 
 STAGES = {f"src.{path.stem}" for path in (ROOT / "conf").glob("*.yaml")}
 PURE = ("src.methods", "src.models", "src.augmentation", "src.criteria", "src.probes", "src.stats")
-KNOW_HYDRA = STAGES | {"src.app", "src.sweep", "src.build"}
+KNOW_HYDRA = STAGES | {"src.app", "src.build", "src.definitions", "src.sweep"}
 FILES = sorted((ROOT / "src").rglob("*.py"))
 
 

@@ -386,35 +386,41 @@ def test_unusable_splits_are_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda b: knn(b, b, k=50, temperature=0.07), r"probe\.knn\.k must be >= 1 and <= 40, got 50"),
-        (lambda b: knn(b, b, k=5, temperature=0.0), r"probe\.knn\.temperature must be > 0, got 0\.0"),
-        (lambda b: linear(b, b, strengths=[], seed=0), r"probe\.linear\.strengths must name at least one value"),
-        (lambda b: linear(b, b, strengths=[-1.0], seed=0), r"probe\.linear\.strengths must be > 0, got -1\.0"),
+        (lambda b: knn(b, b, k=50, temperature=0.07), r"probe\.knn\.score\.k must be >= 1 and <= 40, got 50"),
+        (lambda b: knn(b, b, k=5, temperature=0.0), r"probe\.knn\.score\.temperature must be > 0, got 0\.0"),
+        (lambda b: linear(b, b, strengths=[], seed=0), r"probe\.linear\.score\.strengths must be a list like"),
+        (lambda b: linear(b, b, strengths=[-1.0], seed=0), r"probe\.linear\.score\.strengths must be > 0, got -1\.0"),
         (lambda b: linear(one_group(b), b, strengths=[0.1], seed=0), "at least 2 source images"),
-        (lambda b: kmeans(b, b, n_init=0, seed=0), r"probe\.kmeans\.n_init must be >= 1, got 0"),
-        (lambda b: kmeans(b, b, n_init=1, seed=-1), r"probe\.kmeans\.seed must be >= 0"),
-        (lambda b: ridge(b, b, strengths=[], folds=2, seed=0), r"probe\.ridge\.strengths must name at least one"),
-        (lambda b: ridge(b, b, strengths=[0.0], folds=2, seed=0), r"probe\.ridge\.strengths must be > 0, got 0\.0"),
-        (lambda b: ridge(b, b, strengths=[0.1], folds=41, seed=0), r"probe\.ridge\.folds must be >= 2 and <= 40"),
+        (lambda b: kmeans(b, b, n_init=0, seed=0), r"probe\.kmeans\.score\.n_init must be >= 1, got 0"),
+        (lambda b: kmeans(b, b, n_init=1, seed=-1), r"probe\.kmeans\.score\.seed must be >= 0"),
+        (lambda b: ridge(b, b, strengths=[], folds=2, seed=0), r"probe\.ridge\.score\.strengths must be a list like"),
+        (
+            lambda b: ridge(b, b, strengths=[0.0], folds=2, seed=0),
+            r"probe\.ridge\.score\.strengths must be > 0, got 0\.0",
+        ),
+        (
+            lambda b: ridge(b, b, strengths=[0.1], folds=41, seed=0),
+            r"probe\.ridge\.score\.folds must be >= 2 and <= 40",
+        ),
         (
             lambda b: cross_validated(b, b, folds=1, seed=0, knn=KNN, linear=LINEAR),
-            r"probe\.cross_validated\.folds must be >= 2 and <= 40, got 1",
+            r"probe\.cross_validated\.score\.folds must be >= 2 and <= 40, got 1",
         ),
         (
             lambda b: few_label(b, b, per_class=[0], draws=2, strength=0.1, seed=0),
-            r"probe\.few_label\.per_class must be >= 1, got 0",
+            r"probe\.few_label\.score\.per_class must be >= 1, got 0",
         ),
         (
             lambda b: few_label(b, b, per_class=[], draws=2, strength=0.1, seed=0),
-            r"probe\.few_label\.per_class must name at least one value",
+            r"probe\.few_label\.score\.per_class must be a list like",
         ),
         (
             lambda b: few_label(b, b, per_class=[1], draws=1, strength=0.1, seed=0),
-            r"probe\.few_label\.draws must be >= 2, got 1",
+            r"probe\.few_label\.score\.draws must be >= 2, got 1",
         ),
         (
             lambda b: few_label(b, b, per_class=[1], draws=2, strength=0.0, seed=0),
-            r"probe\.few_label\.strength must be > 0, got 0\.0",
+            r"probe\.few_label\.score\.strength must be > 0, got 0\.0",
         ),
     ],
 )

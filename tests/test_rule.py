@@ -54,7 +54,7 @@ def test_a_list_is_the_mean_rank_of_its_columns() -> None:
 
 def test_consensus_is_the_list_of_its_yaml() -> None:
     made = everything()
-    by_name, by_list = make_rule(made, "consensus"), make_rule(made, CONFIGS["consensus"]["columns"])
+    by_name, by_list = make_rule(made, "consensus"), make_rule(made, made.criteria["consensus"]["columns"])
     assert by_name.columns == by_list.columns and by_name.signs == by_list.signs and by_name.name == "consensus"
     values = np.random.default_rng(0).normal(size=(7, len(by_name.columns)))
     assert np.array_equal(by_name.score(values), by_list.score(values))
@@ -82,7 +82,8 @@ def test_every_criterion_makes_a_rule_or_has_no_direction() -> None:
     [
         ("nesum_h", r"^nesum_h has no better direction \(published as not monotone\): choose another criterion$"),
         ("rankmee", r"^rule must be one of .*rankme_h, .*got 'rankmee'$"),
-        (["lidar_z", "lidar"], r"^rule must be one of .*, got 'lidar'$"),
+        (["lidar_z", "lidarr"], r"^rule must be one of .*, got 'lidarr'$"),
+        (["lidar", "consensus"], r"^consensus already combines several columns: name .* instead$"),
         ([], r"^rule must name at least one column, got an empty list$"),
         ("labels_9-0", r"^labels_9-0 was not measured: measured are labels_5-0, labels_all$"),
     ],

@@ -12,6 +12,7 @@ import pytest
 
 from src.pool import Member
 from src.trial_table import write_table
+from tests.criteria.inputs import CONFIGS
 from tests.pools import member, planted, pool
 from tests.project import TINY_TRIAL, Project
 
@@ -58,9 +59,10 @@ def test_several_columns_are_combined_by_their_mean_rank(finished: Project, proj
     project.copy_of(finished)
     out = project.ok("selection", "study=tiny", f"rule={rule}", "draws=100")
     chosen = project.json("runs/tiny/selection.json")
-    wanted = ["lidar_z", "participation_ratio_h", "rankme_h"] if rule == "consensus" else ["lidar_z", "rankme_h"]
+    wanted = CONFIGS["consensus"]["columns"] if rule == "consensus" else ["lidar_z", "rankme_h"]
     assert list(chosen["columns"]) == wanted and chosen["rule"] == (rule if rule == "consensus" else "lidar_z+rankme_h")
-    values = np.array([[line["values"][column] for column in wanted] for line in chosen["ranking"]])
+    signs = [1 if CONFIGS[column.rpartition("_")[0]]["direction"] == "higher" else -1 for column in wanted]
+    values = np.array([[line["values"][column] for column in wanted] for line in chosen["ranking"]]) * signs
     expected = (values[:, None] >= values[None]).sum(1).mean(1) / 3  # without ties: how many are no better
     assert [line["score"] for line in chosen["ranking"]] == pytest.approx(expected)
     assert f"ranking by {chosen['rule']}, no label read" in out

@@ -43,7 +43,7 @@ def exact(found: Pool) -> str:
     for m in found.members:
         plain = asdict(replace(m, snapshots=[]))
         plain["snapshots"] = [asdict(s) | {"right": {p: r.tolist() for p, r in s.right.items()}} for s in m.snapshots]
-        plain["halves"] = {c: np.float32(values).tolist() for c, values in m.halves.items()}
+        plain["halves"] = {c: np.array(values, np.float32).tolist() for c, values in m.halves.items()}
         members.append(plain)
     return json.dumps({**asdict(replace(found, members=[])), "members": members}, sort_keys=True)
 

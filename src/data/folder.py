@@ -43,7 +43,12 @@ def folder(*, root: str, size: int, channels: int, fractions: dict[str, float], 
     if empty:
         raise ValueError(f"data.source.fractions.{empty[0]} of {len(paths)} images is none: raise it")
     return {
-        split: Source(images[index], index, {"class": classes[index]} if set(names) != {""} else {})
+        split: Source(
+            images[index],
+            index,
+            {"class": classes[index]} if set(names) != {""} else {},
+            tuple(str(paths[place].relative_to(root)) for place in index),
+        )
         for split, index in zip(SPLITS, parts, strict=True)
     }
 

@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,8 @@ def _write_images(folder: Path, name: str, splits: dict[str, Source], config: di
     entries = {}
     for split, source in splits.items():
         np.save(folder / f"{split}.npy", source.images, allow_pickle=False)
+        if source.names and "class" not in source.labels:  # a folder's name would tell its class
+            (folder / f"{split}.csv").write_text(_table(["index", "file"], enumerate(source.names)))
         entries[split] = {
             "count": len(source.images),
             "groups": len(np.unique(source.group)),
@@ -85,13 +88,19 @@ def _write_labels(folder: Path, splits: dict[str, Source], images: dict[str, str
     folder.mkdir()
     checksums = {}
     for split in SPLITS[1:]:
-        source, text = splits[split], io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["group", *source.labels])
-        rows.writerows(zip(source.group.tolist(), *(column.tolist() for column in source.labels.values()), strict=True))
-        (folder / f"{split}.csv").write_text(text.getvalue())
+        source = splits[split]
+        columns = [source.group.tolist(), *(column.tolist() for column in source.labels.values())]
+        (folder / f"{split}.csv").write_text(_table(["group", *source.labels], zip(*columns, strict=True)))
         checksums[split] = files.checksum(folder / f"{split}.csv")
     files.write_json(folder / "manifest.json", {"format": FORMAT, "checksums": checksums, "images": images})
+
+
+def _table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(head)
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def read_manifest(folder: Path) -> Manifest:
