@@ -151,6 +151,7 @@ def _judge(settings: dict[str, Any], console: Any) -> None:
     found = findings(pools, tuning, settings)
     page = Path(settings["page"])
     files.write_json(page.with_suffix(".json"), found)
+    found = files.read_json(page.with_suffix(".json"))  # the page says what is kept, in the order that it is kept in
     render(page, found, pools)
     console.print(*study_tables(found))
     console.print(f"written: {page}, {page.with_suffix('.json')}", highlight=False)

@@ -82,4 +82,4 @@ def _verdict(rho: float, spread: tuple[float, float] | None) -> str:
         return "says nothing certain about"
     if rho >= FOLLOWS:
         return "follows"
-    return "follows only loosely" if rho > 0 else "misleads about"
+    return "loosely follows" if rho > 0 else "misleads about"

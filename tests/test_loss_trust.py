@@ -67,7 +67,7 @@ def test_a_loose_follower_is_called_one() -> None:
         members.append(run(i, [3.0, 2.0, 2.0 - quality + rng.normal(0, 0.6)], [0.1, 0.2, quality]))
     found = trusted(members)
     assert found["between_interval"][0] > 0 and 0 < found["between"] < 0.5
-    assert "between runs a lower loss follows only loosely it" in sentence("simclr", found)
+    assert "between runs a lower loss loosely follows it" in sentence("simclr", found)
 
 
 def test_rising_while_improving_counts_trials_that_ended_better_while_their_loss_rose() -> None:
