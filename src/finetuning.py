@@ -81,7 +81,7 @@ def finetune(
     with torch.no_grad():
         scores = torch.cat([head(encoder(prepared(chunk))) for chunk in scored_images.split(CHUNK)]).cpu()
     if not torch.isfinite(scores).all():
-        raise ValueError(f"fine-tuning diverged: lower probe.finetune.learning_rate, {learning_rate:g}")
+        raise ValueError(f"fine-tuning diverged: lower finetune.learning_rate, {learning_rate:g}")
     right = known[scores.argmax(1)] == scored_classes
     return Score({"top1": float(right.double().mean())}, right)
 

@@ -19,6 +19,7 @@ from src.rule import Rule, make_rule, measured
 from src.stats import interval
 
 TOP = 0.10  # a good pick is among the best tenth of its pool
+DIGITS = 12  # of a mean that count
 ROUNDING = 1e-9  # a difference of qualities below it is none, and nothing to divide by
 
 
@@ -64,7 +65,7 @@ def halvings(arena: Arena, *, count: int, seed: int) -> Draws:
     halves = [np.array_split(rng.permutation(means.shape[1]), 2) for _ in range(count)]
     mix = np.broadcast_to(arena.means(np.eye(len(arena.trials))), (count, arena.configurations, len(arena.trials)))
     on_a, on_b = (np.stack([means[:, half[side]].mean(1) for half in halves]) for side in (0, 1))
-    return Draws(mix, on_a, on_b)
+    return Draws(mix, _settled(on_a), _settled(on_b))
 
 
 def resamples(arena: Arena, *, count: int, seed: int) -> Draws:
@@ -86,7 +87,13 @@ def resamples(arena: Arena, *, count: int, seed: int) -> Draws:
             for trial in rng.choice(seeds_of[c], size=len(seeds_of[c])):
                 mix[b, row, trial] += 1 / len(seeds_of[c])
     on_a, on_b = (np.einsum("bct,bt->bc", mix, half) for half in scored)
-    return Draws(mix, on_a, on_b)
+    return Draws(mix, _settled(on_a), _settled(on_b))
+
+
+def _settled(values: Floats) -> Floats:
+    """Without the last digits, which hang on the order in which a processor adds: equal values are equal."""
+    scale = np.max(np.abs(values), initial=0.0)
+    return np.round(values, DIGITS - int(np.ceil(np.log10(scale)))) if scale > 0 else values
 
 
 Chooser = Callable[[Floats], Floats]  # mix (b, c, t) -> scores (b, c), higher is better, NaN takes no part
@@ -100,6 +107,7 @@ def rule_chooser(arena: Arena, rule: Rule) -> Chooser:
 
     def choose(mix: Floats) -> Floats:
         drawn = mix @ np.where(unknown, 0.0, values)
+        drawn = np.stack([_settled(column) for column in np.moveaxis(drawn, -1, 0)], axis=-1)
         missing = np.any(mix @ unknown > 0, axis=2)
         if rule.combine is None:
             return np.where(missing, np.nan, drawn[:, :, 0])

@@ -29,7 +29,6 @@ TINY_TRIAL = [
     "evaluation.images=64",
     "evaluation.halves=2",
     "evaluation.views=3",
-    "evaluation.collapse={spread:0.0,rank:1.0}",  # so short a training may look collapsed
     "batch_size=32",
     "threads=1",
 ]
@@ -101,6 +100,7 @@ class Project:
     def sweep(self, *arguments: str, trials: int = 3) -> list[str]:
         swept = {override.partition("=")[0] for override in TINY_SPACE}
         fixed = [override for override in TINY_TRIAL if override.partition("=")[0] not in swept]
+        fixed += ["evaluation.collapse.spread=0.0", "evaluation.collapse.rank=1.0"]  # so short a training may look so
         size = f"hydra.sweeper.n_trials={trials}"
         return ["-m", "sweep=random", "study=tiny", *fixed, *TINY_SPACE, size, *arguments]
 

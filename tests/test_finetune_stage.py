@@ -42,4 +42,4 @@ def test_unknown_trials_are_refused(finished: Project, trials: str) -> None:
 
 def test_bad_settings_are_refused(finished: Project) -> None:
     line = finished.refused("probe", "study=tiny", "finetune.trials=[0]", "finetune.epochs=0")
-    assert "probe.finetune.epochs must be >= 1, got 0" in line
+    assert "finetune.epochs must be >= 1, got 0" in line

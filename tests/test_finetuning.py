@@ -113,13 +113,13 @@ def every_parameter_once(found: list[nn.ModuleList], model: nn.Module) -> bool:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "probe.finetune.epochs must be >= 1, got 0"),
-        ({"batch_size": 97}, "probe.finetune.batch_size must be >= 2 and <= 96, got 97"),
-        ({"learning_rate": 0.0}, "probe.finetune.learning_rate must be > 0, got 0.0"),
-        ({"layer_decay": 1.1}, "probe.finetune.layer_decay must be > 0 and <= 1, got 1.1"),
-        ({"weight_decay": -1.0}, "probe.finetune.weight_decay must be >= 0, got -1.0"),
-        ({"seed": -1}, "probe.finetune.seed must be >= 0, got -1"),
-        ({"learning_rate": 1e30}, "fine-tuning diverged: lower probe.finetune.learning_rate, 1e+30"),
+        ({"epochs": 0}, "finetune.epochs must be >= 1, got 0"),
+        ({"batch_size": 97}, "finetune.batch_size must be >= 2 and <= 96, got 97"),
+        ({"learning_rate": 0.0}, "finetune.learning_rate must be > 0, got 0.0"),
+        ({"layer_decay": 1.1}, "finetune.layer_decay must be > 0 and <= 1, got 1.1"),
+        ({"weight_decay": -1.0}, "finetune.weight_decay must be >= 0, got -1.0"),
+        ({"seed": -1}, "finetune.seed must be >= 0, got -1"),
+        ({"learning_rate": 1e30}, "fine-tuning diverged: lower finetune.learning_rate, 1e+30"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict[str, Any], message: str) -> None:
