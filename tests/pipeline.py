@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from tests.project import ROOT, TINY, TINY_SPACE, TINY_TRIAL, Project
+from tests.project import ROOT, TINY, TINY_SPACE, TINY_STUDY, Project
 
 DVC = str(Path(sys.executable).parent / "dvc")
 
@@ -44,7 +44,7 @@ def _tiny_data() -> str:
 def _tiny_experiment() -> str:
     swept = {override.partition("=")[0]: override.partition("=")[2] for override in TINY_SPACE}
     fixed: Any = OmegaConf.to_container(
-        OmegaConf.from_dotlist([o for o in TINY_TRIAL if o.partition("=")[0] not in swept])
+        OmegaConf.from_dotlist([o for o in TINY_STUDY if o.partition("=")[0] not in swept])
     )
     config = {
         "defaults": [{"override /data": "tiny"}, {"override /sweep": "random"}],

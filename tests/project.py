@@ -32,6 +32,7 @@ TINY_TRIAL = [
     "batch_size=32",
     "threads=1",
 ]
+TINY_STUDY = [*TINY_TRIAL, "evaluation.collapse.spread=0.0", "evaluation.collapse.rank=1.0"]  # so short looks collapsed
 REPORT = ["study=tiny", "resamples=100", "threads=1"]
 TINY_SPACE = [
     "optimizer.learning_rate=tag(log,interval(0.0005,0.02))",
@@ -99,8 +100,7 @@ class Project:
 
     def sweep(self, *arguments: str, trials: int = 3) -> list[str]:
         swept = {override.partition("=")[0] for override in TINY_SPACE}
-        fixed = [override for override in TINY_TRIAL if override.partition("=")[0] not in swept]
-        fixed += ["evaluation.collapse.spread=0.0", "evaluation.collapse.rank=1.0"]  # so short a training may look so
+        fixed = [override for override in TINY_STUDY if override.partition("=")[0] not in swept]
         size = f"hydra.sweeper.n_trials={trials}"
         return ["-m", "sweep=random", "study=tiny", *fixed, *TINY_SPACE, size, *arguments]
 
