@@ -20,6 +20,25 @@ from src.rng import global_generator
 CHUNK = 512
 
 
+def check_settings(
+    images: int,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    layer_decay: float,
+    weight_decay: float,
+    seed: int,
+) -> None:
+    """Raise ValueError unless that many labelled images can be fine-tuned on with these settings."""
+    check.number("finetune.epochs", epochs, at_least=1, whole=True)
+    check.number("finetune.batch_size", batch_size, at_least=2, at_most=images, whole=True)
+    check.number("finetune.learning_rate", learning_rate, above=0)
+    check.number("finetune.layer_decay", layer_decay, above=0, at_most=1)
+    check.number("finetune.weight_decay", weight_decay, at_least=0)
+    check.number("finetune.seed", seed, at_least=0, whole=True)
+
+
 def finetune(
     encoder: nn.Module,
     normalise: Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n c h w"]],
@@ -40,12 +59,15 @@ def finetune(
     AdamW with a cosine schedule; each layer further from the head learns at ``layer_decay`` times the next one's rate.
     An epoch's incomplete last batch is dropped. The encoder itself stays as it is.
     """
-    check.number("finetune.epochs", epochs, at_least=1, whole=True)
-    check.number("finetune.batch_size", batch_size, at_least=2, at_most=len(images), whole=True)
-    check.number("finetune.learning_rate", learning_rate, above=0)
-    check.number("finetune.layer_decay", layer_decay, above=0, at_most=1)
-    check.number("finetune.weight_decay", weight_decay, at_least=0)
-    check.number("finetune.seed", seed, at_least=0, whole=True)
+    check_settings(
+        len(images),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        layer_decay=layer_decay,
+        weight_decay=weight_decay,
+        seed=seed,
+    )
     encoder = copy.deepcopy(encoder).requires_grad_()
     device = next(encoder.parameters()).device
     known, truth = classes.unique(return_inverse=True)

@@ -31,6 +31,7 @@ from src.trial import Trial
 
 SHEET_IMAGES, SHEET_VIEWS = 6, 9
 MAIN_PANELS = 6  # scatter plots shown at once; the others unfold
+KNOWN = ("lidar_z", "rankme_z", "train_loss")  # what a reader would have chosen by
 
 
 def draw(folder: Path, metrics: dict[str, Any], study: StudyRecord | None, *, seed: int) -> dict[str, Path]:
@@ -67,10 +68,10 @@ def _of_numbers(metrics: dict[str, Any]) -> dict[str, Figure]:
 
 
 def panels(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
-    """The measured columns, the rule's own first, then those that order the trials best."""
+    """The measured columns, the rule's own first, then the field's usual ones, then those that order the trials best."""
     measured = {row["name"]: row for row in rows if row.get("tau") is not None and "noise_floor" in row}
     measured = {name: row for name, row in measured.items() if not name.startswith(LABELS)}
-    first = [column for column in columns if column in measured]
+    first = [column for column in dict.fromkeys([*columns, *KNOWN]) if column in measured]
     rest = sorted((name for name in measured if name not in first), key=lambda name: -measured[name]["tau"])
     return first + rest
 

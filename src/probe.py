@@ -44,6 +44,7 @@ def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int])
 
     from src import files
     from src.embedding import encode
+    from src.finetuning import check_settings
     from src.features import Split, score, trial_features
     from src.mirror import StudyMirror
     from src.screen import make_console
@@ -51,6 +52,8 @@ def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int])
     from src.trial import build_method
 
     fitted, scored = Split(study.manifest, "probe"), Split(study.manifest, "val")
+    if tuned:
+        check_settings(len(fitted.images), **_without_trials(settings["finetune"]))
     probes = settings["probe"]
     mirror = StudyMirror(study)
     untrained: Any = build_method(study.entries[0].trial.config, study.manifest.channels).eval().encoder
@@ -95,10 +98,12 @@ def _finetune(
 
     method: Any = entry.trial.method(entry.trial.snapshot_steps()[-1], study.manifest.channels)
     normalise = Normalise(study.manifest.mean, study.manifest.std, "cpu")
-    how = {name: value for name, value in settings.items() if name != "trials"}
-    return as_record(
-        finetune(method.encoder, normalise, fitted.images, fitted.classes, scored.images, scored.classes, **how)
-    )
+    labelled = fitted.images, fitted.classes, scored.images, scored.classes
+    return as_record(finetune(method.encoder, normalise, *labelled, **_without_trials(settings)))
+
+
+def _without_trials(finetuning: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in finetuning.items() if name != "trials"}
 
 
 if __name__ == "__main__":

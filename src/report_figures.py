@@ -54,6 +54,7 @@ def scatter_figure(metrics: dict[str, Any], method: str, names: list[str]) -> Fi
 
 def _scatter(axes: Axes, row: dict[str, Any], trials: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
     shown = [t for t in trials if row["name"] in t["criteria"]]
+    shown.sort(key=lambda t: _colour(t, [row["pick"]], metrics) != GRAY)  # the coloured ones on top
     x = [t["criteria"][row["name"]] for t in shown]
     y = [quality_of(t, metrics) for t in shown]
     colours = [_colour(t, [row["pick"]], metrics) for t in shown]

@@ -112,6 +112,7 @@ def judge_pool(
             theirs = verdicts(ways[rival][0](drawn.mix), drawn.on_a, drawn.on_b)
             minus[rival] = _difference(result[rule], result[rival], ours, theirs)
     means = arena.means(arena.right).mean(1)
+    collapsed = [member for member in pool.members if member.status == "collapsed"]
     return {
         "study": pool.name,
         "data": pool.data,
@@ -119,7 +120,8 @@ def judge_pool(
         "configurations": arena.configurations,
         "trials": len(arena.trials),
         "random": len(repetitions(pool.members)) - (pool.default is not None),
-        "collapsed": sum(member.status == "collapsed" for member in pool.members),
+        "collapsed": len(collapsed),
+        "best_collapsed": max((float(member.last.right[quality].mean()) for member in collapsed), default=None),
         "diverged": sum(member.status == "diverged" for member in pool.members),
         "best": float(means.max()),
         "worst": float(means.min()),

@@ -18,7 +18,7 @@ from src.trial_table import read_about, read_pool, write_table
 from src.trust import judged_half
 from tests.project import ROOT, Project
 
-ROUNDS = ("first",)
+ROUNDS = ("first", "second")
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -87,9 +87,21 @@ def test_one_changed_trial_changes_the_page(project: Project) -> None:
     assert page != other and before["means"]["all"]["consensus"] != after["means"]["all"]["consensus"]
 
 
-def test_the_default_rule_is_the_one_that_was_judged() -> None:
+def test_the_default_rule_is_the_one_that_was_judged_last() -> None:
     consensus = yaml.safe_load((ROOT / "conf/criterion/consensus.yaml").read_text())
-    assert sorted(consensus["columns"]) == sorted(kept("first")["rule"])
+    assert sorted(consensus["columns"]) == sorted(kept(ROUNDS[-1])["rule"])
+
+
+def test_no_round_judges_what_another_has_seen() -> None:
+    """Neither a trial nor a configuration: the default one, with a seed of its own, apart."""
+    seen: set[str] = set()
+    for name in ROUNDS:
+        table = ROOT / settings(name)["table"]
+        pools = [read_pool(table, study, probes=False, budgets=False) for study in read_about(table)["pools"]]
+        configurations = {m.configuration for pool in pools for m in pool.members if m.configuration != pool.default}
+        trials = {member.trial for pool in pools for member in pool.members}
+        assert not seen & (configurations | trials)
+        seen |= configurations | trials
 
 
 def test_the_tables_stay_small() -> None:

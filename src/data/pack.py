@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read images/manifest.json. Raises ValueError where the data set isn't there or is of another format."""
     path = folder / "images" / "manifest.json"
     if not path.exists():
-        raise ValueError(f"no packed data in {folder}/images: run python -m src.prepare data={folder.name}")
+        raise ValueError(f"no packed data in {folder}/images: {_prepare(folder)}")
     try:
         raw = files.read_json(path)
         if raw["format"] != FORMAT:
@@ -122,7 +122,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is not a manifest of format {FORMAT} ({error}): run python -m src.prepare data={folder.name}"
+            f"{path} is not a manifest of format {FORMAT} ({error}): {_prepare(folder)}"
         ) from None
 
 
@@ -137,7 +137,7 @@ def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
     """A split's label columns and its ``group``. Raises ValueError on a missing or altered file."""
     folder = manifest.folder / "labels"
     if not (folder / "manifest.json").exists():
-        raise ValueError(f"no labels in {folder}: run python -m src.prepare data={manifest.folder.name}")
+        raise ValueError(f"no labels in {folder}: {_prepare(manifest.folder)}")
     about = files.read_json(folder / "manifest.json")
     if about.get("images", {}).get(split) != manifest.splits[split]["checksum"]:
         raise ValueError(f"{folder} labels other images than {manifest.folder}/images: run python -m src.prepare again")
@@ -147,6 +147,11 @@ def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     whole = ("group", "class")
     return {name: np.array(column, dtype=np.int64 if name in whole else np.float64) for name, column in columns.items()}
+
+
+def _prepare(folder: Path) -> str:
+    name = folder.name
+    return f"run python -m src.prepare data={name}, or data=folder data.name={name} where the images are yours"
 
 
 def _verify(path: Path, expected: str) -> None:
