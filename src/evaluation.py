@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +34,9 @@ def columns(criterion: dict[str, Any]) -> list[str]:
     return [f"{name}_{space}" for space in criterion["spaces"]] or [name]
 
 
-def score(criterion: dict[str, Any], tensor: Tensor) -> dict[str, Any]:
-    """A criterion's value on the tensor it asks for, with the facts it states beside it."""
-    result: Any = build(criterion["score"])(tensor)
+def score(criterion: Callable[..., Any], tensor: Tensor) -> dict[str, Any]:
+    """A built criterion's value on the tensor it asks for, with the facts it states beside it."""
+    result: Any = criterion(tensor)
     if not isinstance(result, tuple):
         return {"value": _rounded(result)}
     facts = {name: fact for name, fact in result._asdict().items() if name != "value"}  # type: ignore[attr-defined]
@@ -78,18 +78,18 @@ class Evaluation:
         refusals = {column: self._invalid(column, criterion) for column, criterion in missing.items()}
         turned = any(c["input"] == "rotations" and not refusals[column] for column, c in missing.items())
         spaces = embed(method, self._subset, self.trial, self.manifest, self.protocol, turned=turned)
-        halves = self._halves(spaces, last=step == self.trial.snapshot_steps()[-1])
+        halves = self._halves(spaces, last=step == self.trial.steps)
         for column, criterion in missing.items():
             if refusals[column]:
                 entry: dict[str, Any] = {"refused": refusals[column]}
             elif criterion["input"] == "losses":
-                entry = score(criterion, torch.tensor([loss]))
+                entry = score(self._built[column], torch.tensor([loss]))
             elif criterion["input"] == "heldout_losses":
                 losses = held_out_losses(method, self._held_out, self.trial, self.manifest, self.protocol)
-                entry = score(criterion, losses)
+                entry = score(self._built[column], losses)
             else:
                 space = column.rpartition("_")[2]
-                entry = _entry(criterion, spaces[space], [half[space] for half in halves])
+                entry = _entry(self._built[column], criterion["input"], spaces[space], [half[space] for half in halves])
             finite = all(math.isfinite(entry.get(kind, 0.0)) for kind in ("value", "own"))
             have[self.keys[column]] = entry if finite else {"refused": f"{column} is not finite on this snapshot"}
         z = spaces["z"]
@@ -124,6 +124,10 @@ class Evaluation:
         kept = self._watched() | {step: have["spectrum"] for step, have in self.values.items() if "spectrum" in have}
         ordered = sorted(kept.items(), key=lambda item: int(item[0]))
         return {int(step): have[space] for step, have in ordered if space in have}
+
+    @cached_property
+    def _built(self) -> dict[str, Any]:
+        return {column: build(criterion["score"]) for column, criterion in self.criteria.items()}
 
     @cached_property
     def _subset(self) -> Tensor:
@@ -196,9 +200,8 @@ def _key(column: str, criterion: dict[str, Any]) -> str:
     return f"{column}-{files.fingerprint(decides)[:8]}"
 
 
-def _entry(criterion: dict[str, Any], e: Embeddings, halves: Iterable[Embeddings]) -> dict[str, Any]:
-    """The value; under the trial's own recipe too where views are asked for; and of each half of the images."""
-    name = criterion["input"]
+def _entry(criterion: Callable[..., Any], name: str, e: Embeddings, halves: Iterable[Embeddings]) -> dict[str, Any]:
+    """The value on what ``name`` names; under the trial's own recipe too for views; and of each half of the images."""
     try:
         entry = score(criterion, getattr(e, name))
         if name == "views":

@@ -68,7 +68,7 @@ def _of_numbers(metrics: dict[str, Any]) -> dict[str, Figure]:
 
 
 def panels(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
-    """The measured columns, the rule's own first, then the field's usual ones, then those that order the trials best."""
+    """The measured columns: the rule's own, then the field's usual ones, then those that order the trials best."""
     measured = {row["name"]: row for row in rows if row.get("tau") is not None and "noise_floor" in row}
     measured = {name: row for name, row in measured.items() if not name.startswith(LABELS)}
     first = [column for column in dict.fromkeys([*columns, *KNOWN]) if column in measured]

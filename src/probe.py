@@ -44,8 +44,8 @@ def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int])
 
     from src import files
     from src.embedding import encode
-    from src.finetuning import check_settings
     from src.features import Split, score, trial_features
+    from src.finetuning import check_settings
     from src.mirror import StudyMirror
     from src.screen import make_console
     from src.show import probe_table

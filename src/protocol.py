@@ -36,7 +36,8 @@ def check_guide(criterion: dict[str, Any], protocol: dict[str, Any], dimensions:
             f"criterion={criterion['name']} {why} and can't guide a sweep: choose another, and use it in selection"
         )
     if criterion["spaces"]:
-        score(criterion, getattr(_noise(protocol, dimensions[criterion["spaces"][0]]), criterion["input"]))
+        noise = _noise(protocol, dimensions[criterion["spaces"][0]])
+        score(build(criterion["score"]), getattr(noise, criterion["input"]))
 
 
 def warn_of_refused(criteria: list[dict[str, Any]], protocol: dict[str, Any], dimensions: dict[str, int]) -> None:
@@ -48,7 +49,7 @@ def warn_of_refused(criteria: list[dict[str, Any]], protocol: dict[str, Any], di
             column = f"{criterion['name']}_{space}"
             if column in named:
                 try:
-                    score(criterion, getattr(embeddings[space], criterion["input"]))
+                    score(build(criterion["score"]), getattr(embeddings[space], criterion["input"]))
                 except ValueError as reason:
                     print(f"warning: {named[column]} needs {column}, and {reason}", file=sys.stderr)
 

@@ -84,9 +84,22 @@ def test_criteria_are_those_of_the_snapshots_embeddings(trial: Trial, manifest: 
     assert evaluation.column("rankme_z")[60] == pytest.approx(rankme(singular_values(z), eps=1e-7), rel=1e-4)
     assert evaluation.column("train_loss")[60] == 1.5
     assert evaluation.column("lidar_z")[60] != evaluation.column("lidar_z", "own")[60]
-    assert len(evaluation.column("rankme_h", "halves")[60]) == settings_of()["evaluation"]["halves"]
+    halves = evaluation.column("rankme_h", "halves")
+    assert {step: len(found) for step, found in halves.items()} == {60: settings_of()["evaluation"]["halves"]}
     assert "alpha_req" in evaluation.refusal("alpha_req_h")
     assert "training rotates its views: set augmentation.rotate=0" in evaluation.refusal("rotation_probe_h")
+
+
+def test_noise_is_measured_on_the_last_snapshot_alone_also_while_training_goes_on(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    trial = trial_of(manifest, tmp_path, "schedule.evaluations=2")
+    evaluation = evaluation_of(trial, manifest)
+    for progress in run_trial(trial, manifest, device="cpu", checkpoint_seconds=1e9):
+        if progress.snapshot:
+            evaluation.measure(int(progress.row["step"]), progress.row["loss"])
+    assert sorted(evaluation.column("lidar_z")) == [trial.steps // 2, trial.steps]
+    assert list(evaluation.column("lidar_z", "halves")) == [trial.steps]
 
 
 def test_the_held_out_loss_is_the_trials_own_on_images_it_never_saw(trial: Trial, manifest: Manifest) -> None:

@@ -121,9 +121,7 @@ def read_manifest(folder: Path) -> Manifest:
             bool(raw["config"].get("oriented", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a manifest of format {FORMAT} ({error}): {_prepare(folder)}"
-        ) from None
+        raise ValueError(f"{path} is not a manifest of format {FORMAT} ({error}): {_prepare(folder)}") from None
 
 
 def open_images(manifest: Manifest, split: str) -> np.ndarray:

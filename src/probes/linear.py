@@ -79,9 +79,9 @@ def _held_out(groups: Tensor, seed: int) -> Tensor:
 
 
 def _design(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Standardised in double precision, kept as float32 with a column of ones for the bias, (n, d+1)."""
+    """Standardised, with a column of ones for the bias, (n, d+1). What rounding the mean shifts, the bias takes."""
     x = torch.ones(len(features), features.shape[1] + 1)
-    x[:, :-1] = (features - mean).mul_(1 / scale)
+    torch.sub(features, mean.float(), out=x[:, :-1]).mul_((1 / scale).float())
     return x
 
 
