@@ -45,7 +45,7 @@ def evaluation_seconds(trial: Trial, evaluation: Evaluation) -> float:
     """Measure every snapshot again, and each row's spectrum, into a file of its own."""
     evaluation.values, evaluation.path = {}, trial.folder / "bench.json"
     rows = trial.history()
-    method = trial.method(trial.snapshot_steps()[0], evaluation.manifest.channels)
+    method = trial.method(trial.snapshot_steps()[0], evaluation.manifest.shape)
     started = time.perf_counter()
     for row in rows:
         if int(row["step"]) in trial.snapshot_steps():

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from src.build import build
 from src.data.pack import Manifest, read_manifest
 from src.device import set_up
-from src.loop import Normalise, autocast, fetch
+from src.loop import Normalise, autocast, fetch, make_views
 from src.pretraining import prepare, resident_images, training_steps
 from src.rng import generator
 from src.trial import Trial, identify
@@ -49,13 +49,13 @@ def bare(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
     method, optimizer = prepare(trial, manifest, device)
     method.train()
     images = fetch(resident_images(manifest, "pretrain", device), torch.arange(config["batch_size"]), device)
-    views = build(config["augmentation"])(images, generator(0, "bench"), views=method.views)
-    views = Normalise(manifest.mean, manifest.std, device)(views).contiguous(memory_format=torch.channels_last)
+    normalise = Normalise(manifest.mean, manifest.std, device)
+    views = make_views(method, build(config["augmentation"]), normalise, images, generator(0, "bench"))
 
     def run() -> None:
         for _ in range(STEPS_PER_ROUND):
             with autocast(device, config["precision"]):
-                loss = method(views)
+                loss = method(*views)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(method.parameters(), config["optimizer"]["clip"])

@@ -30,7 +30,7 @@ def adopt(config: DictConfig) -> None:
     store = Path(settings["folders"]["store"])
     criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
     trials = [adopt_weights(Path(path), settings, manifest, store) for path in wanted]
-    sizes = dimensions(trials[0], manifest.channels)
+    sizes = dimensions(trials[0], manifest.shape)
     check_guide(settings["criterion"], settings["evaluation"], sizes)
     warn_of_refused(criteria, settings["evaluation"], sizes)
     identity = {"adopted": [trial.key for trial in trials], "evaluation": settings["evaluation"]}

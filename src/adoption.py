@@ -48,7 +48,7 @@ def adopt_weights(path: Path, settings: dict[str, Any], manifest: Manifest, stor
         "threads": settings["threads"],
     }
     config |= numerics(config)
-    _check_fit(path, weights, build_method(config, manifest.channels).state_dict())
+    _check_fit(path, weights, build_method(config, manifest.shape).state_dict())
     trial = Trial(config, store / files.fingerprint(config))
     if trial.record() is None:
         _write(trial, weights, settings["flops"])

@@ -84,7 +84,7 @@ def _score(
 
     needed = np.unique(np.concatenate([found.places for found in budgets.values()]))
     images = torch.from_numpy(open_images(study.manifest, "probe")[needed])
-    method = entry.trial.method(entry.trial.snapshot_steps()[-1], study.manifest.channels)
+    method = entry.trial.method(entry.trial.snapshot_steps()[-1], study.manifest.shape)
     plain = encode(method.encoder, images, study.manifest)
     found = {}
     for name, few in budgets.items():

@@ -16,6 +16,7 @@ ALLOWED = (
     "src.probes.",
     "torch.nn.",
     "torch.optim.",
+    "timm.optim.",
 )
 
 

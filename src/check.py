@@ -51,10 +51,10 @@ def flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be true or false, got {value!r}")
 
 
-def choice(name: str, value: Any, options: Sequence[str]) -> None:
+def choice(name: str, value: Any, options: Sequence[Any]) -> None:
     """Raise ValueError unless ``value`` is one of ``options``."""
     if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(str, options))}, got {value!r}")
 
 
 def listed(name: str, value: Any) -> None:

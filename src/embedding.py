@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from src.augmentation.views import Augmentation
 from src.build import build
 from src.criteria import spectra
-from src.loop import Normalise
+from src.loop import Normalise, make_views
 from src.rng import generator, global_generator
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ def held_out_losses(
     losses = []
     for number in range(len(images) // size):
         batch = images[number * size : (number + 1) * size]
-        views = normalise(recipe(batch, generator(protocol["seed"], "held out", number), views=method.views))
+        inputs = make_views(method, recipe, normalise, batch, generator(protocol["seed"], "held out", number))
         with global_generator(protocol["seed"], "held out", number):
-            losses.append(method(views.contiguous(memory_format=torch.channels_last)).cpu())
+            losses.append(method(*inputs).cpu())
     return torch.stack(losses)
 
 

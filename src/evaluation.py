@@ -74,7 +74,7 @@ class Evaluation:
         missing = {column: criterion for column, criterion in self.criteria.items() if self.keys[column] not in have}
         if not missing:
             return
-        method = self.trial.method(step, self.manifest.channels)
+        method = self.trial.method(step, self.manifest.shape)
         refusals = {column: self._invalid(column, criterion) for column, criterion in missing.items()}
         turned = any(c["input"] == "rotations" and not refusals[column] for column, c in missing.items())
         spaces = embed(method, self._subset, self.trial, self.manifest, self.protocol, turned=turned)
@@ -148,18 +148,19 @@ class Evaluation:
 
     @property
     def _without_projector(self) -> bool:
-        method = self.trial.config["method"]
-        return method["name"] == IMPORTED and method["projector"] is None
+        return self.trial.config["method"].get("projector") is None
 
     def _invalid(self, column: str, criterion: dict[str, Any]) -> str:
         """Why a criterion means nothing for this trial or this data; empty where it does."""
-        if self.trial.config["method"]["name"] == IMPORTED:
-            if criterion["input"] in ("losses", "heldout_losses"):
-                return f"{column}: the loss of an adopted encoder is unknown"
-            if column.endswith("_z") and self._without_projector:
-                return f"{column}: the encoder was adopted without its projector, so that there is no z"
+        name = self.trial.config["method"]["name"]
+        if name == IMPORTED and criterion["input"] in ("losses", "heldout_losses"):
+            return f"{column}: the loss of an adopted encoder is unknown"
+        if column.endswith("_z") and self._without_projector:
+            return f"{column}: {name} has no projector, so that there is no z"
         if criterion["input"] != "rotations":
             return ""
+        if name == "rotation":
+            return f"{criterion['name']} means nothing where training predicts rotations: it is the pretext itself"
         augmentation = self.trial.config["augmentation"]
         if augmentation["rotate"] * augmentation["strength"] > 0:
             return f"{criterion['name']} means nothing where training rotates its views: set augmentation.rotate=0"

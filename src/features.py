@@ -46,7 +46,7 @@ def trial_features(trial: Trial, step: int, splits: list[Split]) -> dict[str, Fl
     path = trial.folder / "features" / f"{step:07d}-{files.fingerprint(checksums)}.safetensors"
     if path.exists():
         return load_file(path)
-    encoder = trial.method(step, splits[0].manifest.channels).encoder
+    encoder = trial.method(step, splits[0].manifest.shape).encoder
     assert isinstance(encoder, nn.Module)
     features = {split.name: encode(encoder, split.images, split.manifest) for split in splits}
     if step == trial.snapshot_steps()[-1]:

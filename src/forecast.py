@@ -14,7 +14,7 @@ from src.data.pack import Manifest
 from src.pretraining import prepare, training_steps
 from src.screen import make_console
 from src.show import shorten
-from src.trial import Trial, trial_flops
+from src.trial import Trial, evaluation_flops, trial_flops
 
 if TYPE_CHECKING:
     from src.methods.method import Method
@@ -42,8 +42,7 @@ def forecast(
     step = trial_flops(trial, manifest)
     method, optimizer = prepare(trial, manifest, device)
     evaluations = trial.config["schedule"]["evaluations"]
-    forwards = evaluations * protocol["images"] * (1 + 2 * protocol["views"])
-    per_forward = step / (3 * method.views * trial.config["batch_size"])
+    measuring = evaluation_flops(trial, manifest, protocol) * evaluations
     training = step * trial.steps
     finished = (trial.folder / "record.json").exists()
     seconds = 0.0
@@ -51,7 +50,7 @@ def forecast(
         seconds = (
             _seconds_per_step(method, optimizer, trial, manifest, device)
             * trial.steps
-            * (1 + forwards * per_forward / training)
+            * (1 + measuring / max(training, 1))
         )
     weights = sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

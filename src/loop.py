@@ -39,6 +39,7 @@ class Step(NamedTuple):
     loss: Float[Tensor, ""]
     gradient_norm: Float[Tensor, ""]  # before clipping
     learning_rate: float
+    diagnostics: dict[str, Float[Tensor, ""]]  # of the method
 
 
 @lru_cache(maxsize=1)
@@ -77,18 +78,28 @@ def train(
     for step in range(first_step, steps):
         index = batch_indices(step, count=len(images), batch_size=batch_size, seed=seed)
         batch = fetch(images, index, device)
-        views = normalise(augmentation(batch, generator(seed, "views", step), views=method.views))
+        inputs = make_views(method, augmentation, normalise, batch, generator(seed, "views", step))
         rate = learning_rate * schedule_factor(step, steps=steps, **schedule)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("scale", 1.0)
         with global_generator(seed, "dropout", step), autocast(device, precision):
-            loss = method(views.contiguous(memory_format=torch.channels_last))
+            loss = method(*inputs)
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(method.parameters(), clip)
         optimizer.step()
         method.after_step((step + 1) / steps)
-        yield Step(step + 1, loss.detach(), norm, rate)
+        yield Step(step + 1, loss.detach(), norm, rate, method.diagnostics)
+
+
+def make_views(
+    method: Method, augmentation: Augmentation, normalise: Normalise, batch: Tensor, draw: torch.Generator
+) -> list[Tensor]:
+    """What a method's loss takes: its views of the batch and, where it asks for them, smaller ones."""
+    views = [augmentation(batch, draw, views=method.views)]
+    if method.local_views:
+        views.append(augmentation.local(batch, draw, views=method.local_views))
+    return [normalise(x).contiguous(memory_format=torch.channels_last) for x in views]
 
 
 def fetch(images: Tensor | np.ndarray, index: Tensor, device: str) -> UInt8[Tensor, "n c h w"]:
@@ -102,9 +113,13 @@ def autocast(device: str, precision: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def step_flops(method: Method, shape: Sequence[int], batch_size: int) -> int:
+def step_flops(method: Method, augmentation: Augmentation, shape: Sequence[int], batch_size: int) -> int:
     """Counted floating-point operations of one forward and backward pass, nothing computed. Needs a meta module."""
-    views = torch.empty((method.views * batch_size, *shape), device="meta")
-    with FlopCounterMode(display=False) as counter:
-        method(views).backward()
+    channels, *size = shape
+    inputs = [torch.empty((method.views * batch_size, channels, *size), device="meta")]
+    if method.local_views:
+        local = augmentation.local_shape(*size)
+        inputs.append(torch.empty((method.local_views * batch_size, channels, *local), device="meta"))
+    with global_generator(0, "count"), FlopCounterMode(display=False) as counter:
+        method(*inputs).backward()
     return int(counter.get_total_flops())

@@ -54,7 +54,7 @@ def run_trial(
 
 def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Optimizer]:
     """A trial's method as initialised, and its optimizer."""
-    method = build_method(trial.config, manifest.channels)
+    method = build_method(trial.config, manifest.shape)
     method.to(device)
     settings = trial.config["optimizer"]
     return method, make_optimizer(method, build(settings["factory"]), settings["weight_decay"])
@@ -130,7 +130,7 @@ def _row(steps: list[Step], batch_size: int, flops: int) -> dict[str, float]:
         "gradient_norm": float(torch.stack([step.gradient_norm for step in steps]).mean()),
         "learning_rate": last.learning_rate,
         "flops": last.number * flops,
-    }
+    } | {name: float(torch.stack([step.diagnostics[name] for step in steps]).mean()) for name in last.diagnostics}
 
 
 def _write_snapshot(trial: Trial, step: int, method: Method) -> None:

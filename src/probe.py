@@ -56,7 +56,7 @@ def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int])
         check_settings(len(fitted.images), **_without_trials(settings["finetune"]))
     probes = settings["probe"]
     mirror = StudyMirror(study)
-    untrained: Any = build_method(study.entries[0].trial.config, study.manifest.channels).eval().encoder
+    untrained: Any = build_method(study.entries[0].trial.config, study.manifest.shape).eval().encoder
     baselines = {
         "raw pixels": [split.pixels() for split in (fitted, scored)],
         "untrained encoder": [encode(untrained, split.images, study.manifest) for split in (fitted, scored)],
@@ -96,7 +96,7 @@ def _finetune(
     from src.finetuning import finetune
     from src.loop import Normalise
 
-    method: Any = entry.trial.method(entry.trial.snapshot_steps()[-1], study.manifest.channels)
+    method: Any = entry.trial.method(entry.trial.snapshot_steps()[-1], study.manifest.shape)
     normalise = Normalise(study.manifest.mean, study.manifest.std, "cpu")
     labelled = fitted.images, fitted.classes, scored.images, scored.classes
     return as_record(finetune(method.encoder, normalise, *labelled, **_without_trials(settings)))

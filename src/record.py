@@ -146,7 +146,7 @@ def _member(
         reason=entry.reason,
         overrides=entry.overrides,
         knobs=knobs(trial),
-        dimensions=dimensions(trial, study.manifest.channels),
+        dimensions=dimensions(trial, study.manifest.shape),
         loss_definition=loss_definition(trial),
         numerics={name: trial.config[name] for name in ("torch", "source", "device", "threads")},
         evaluation_flops=evaluation_flops(trial, study.manifest, study.protocol) * len(snapshots),

@@ -83,7 +83,7 @@ def _measure(study: StudyRecord, picks: list[dict[str, Any]], probes: dict[str, 
     fitted, sealed = Split(study.manifest, "probe"), Split(study.manifest, "test")
     group = sealed.groups.numpy()
     first = study.entries[0].trial.config
-    untrained: Any = build_method(first, study.manifest.channels).eval().encoder
+    untrained: Any = build_method(first, study.manifest.shape).eval().encoder
 
     def per_source(bank: Any, queries: Any) -> dict[str, Any]:
         found = score(probes, fitted.labelled(bank), sealed.labelled(queries), last=True)

@@ -50,6 +50,12 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
             yield from _executed(child)
 
 
+def imported_libraries(*names: str) -> set[str]:
+    """The top-level names of other packages that ``imported_modules`` import."""
+    trees = [ast.parse(path.read_bytes()) for path in imported_modules(*names).values()]
+    return {name.partition(".")[0] for tree in trees for name in _imports(tree)} - {"src", "__future__"}
+
+
 CHECKS = "src.check"
 
 

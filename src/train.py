@@ -75,8 +75,8 @@ def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, cri
     from src.trial import DETERMINES_WEIGHTS, dimensions, identify
 
     check_protocol(settings["evaluation"], manifest)
-    check_guide(settings["criterion"], settings["evaluation"], dimensions(trial, manifest.channels))
-    warn_of_refused(criteria, settings["evaluation"], dimensions(trial, manifest.channels))
+    check_guide(settings["criterion"], settings["evaluation"], dimensions(trial, manifest.shape))
+    warn_of_refused(criteria, settings["evaluation"], dimensions(trial, manifest.shape))
     if HydraConfig.get().mode == RunMode.RUN:
         return
     from src.sweep import Sweep
@@ -95,7 +95,7 @@ def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, cri
         plain: Any = OmegaConf.to_container(changed)
         try:
             end = identify(plain, manifest, trial.folder.parent, device=plain["device"], threads=plain["threads"])
-            check_guide(plain["criterion"], plain["evaluation"], dimensions(end, manifest.channels))
+            check_guide(plain["criterion"], plain["evaluation"], dimensions(end, manifest.shape))
         except ValueError as error:
             raise ValueError(f"the search space has {name}={value}: {error}") from None
 

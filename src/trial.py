@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from src import check, files
 from src.build import build
-from src.data.pack import Manifest
+from src.data.pack import Manifest, Shape
 from src.loop import step_flops
 from src.optim import SCALING, make_optimizer
 from src.rng import global_generator
-from src.source import source_checksum
+from src.source import imported_libraries, source_checksum
 
 if TYPE_CHECKING:
     from src.methods.method import Method
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 CHECKPOINT = "checkpoint.pt"
 PRECISIONS = ("fp32", "bf16")
+LIBRARIES = ("timm", "torchvision")  # whose release decides what a model or an optimizer does
 DETERMINES_WEIGHTS = ("model", "method", "augmentation", "optimizer", "schedule", "batch_size", "seed", "precision")
 
 
@@ -67,9 +69,9 @@ class Trial:
     def snapshot_path(self, step: int) -> Path:
         return self.folder / "snapshots" / f"{step:07d}.safetensors"
 
-    def method(self, step: int, channels: int) -> Method:
+    def method(self, step: int, shape: Shape) -> Method:
         """The method with the weights of a snapshot, in eval mode."""
-        method = build_method(self.config, channels)
+        method = build_method(self.config, shape)
         method.load_state_dict(load_file(self.snapshot_path(step)))
         method.eval()
         return method
@@ -95,8 +97,11 @@ def numerics(config: dict[str, Any]) -> dict[str, str]:
     """What a trial's numbers depend on beside its settings: the torch release and the code that trains it."""
     groups = [config[group] for group in ("model", "method", "augmentation")]
     targets = {target.rpartition(".")[0] for target in _targets(groups)}
-    source = source_checksum("src.loop", "src.optim", *sorted(targets))
-    return {"torch": torch.__version__.partition("+")[0], "source": source}
+    modules = ["src.loop", "src.optim", *sorted(targets)]
+    optimizer = config["optimizer"].get("factory", {}).get("_target_", "")  # an adopted encoder has none
+    libraries = imported_libraries(*modules) | {optimizer.partition(".")[0]}
+    versions = {library: version(library).partition("+")[0] for library in sorted(libraries & set(LIBRARIES))}
+    return {"torch": torch.__version__.partition("+")[0], **versions, "source": source_checksum(*modules)}
 
 
 def _targets(config: Any) -> list[str]:
@@ -112,9 +117,9 @@ def _targets(config: Any) -> list[str]:
 def reseeded(trial: Trial, seed: int) -> Trial:
     """The trial with another seed. Raises ValueError where today's code or torch would train it differently."""
     for name, now in numerics(trial.config).items():
-        if trial.config[name] != now:
+        if trial.config.get(name) != now:
             raise ValueError(
-                f"trial {trial.key} was trained by {name} {trial.config[name]}, and this is {now}: "
+                f"trial {trial.key} was trained by {name} {trial.config.get(name)}, and this is {now}: "
                 "run its study again before it is repeated"
             )
     config = trial.config | {"seed": seed}
@@ -156,31 +161,31 @@ def _check(config: dict[str, Any], manifest: Manifest) -> None:
         )
     build(config["augmentation"])
     with torch.device("meta"):
-        build_method(config, manifest.channels)
+        build_method(config, manifest.shape)
         make_optimizer(nn.Linear(1, 1), build(optimizer["factory"]), 0.0)
 
 
-def build_method(config: dict[str, Any], channels: int) -> Method:
+def build_method(config: dict[str, Any], shape: Shape) -> Method:
     """The method of a trial's config around its encoder, initialised from the trial's seed."""
     with global_generator(config["seed"], "initialise"):
-        encoder = build(config["model"], channels)
+        encoder = build(config["model"], shape)
         method: Method = build(config["method"], encoder)
     method.to(memory_format=torch.channels_last)
     return method
 
 
-def dimensions(trial: Trial, channels: int) -> dict[str, int]:
+def dimensions(trial: Trial, shape: Shape) -> dict[str, int]:
     """The number of features of h and of z."""
     with torch.device("meta"):
-        method = build_method(trial.config, channels)
+        method = build_method(trial.config, shape)
     return {"h": int(method.encoder.features), "z": int(method.projector.dimension)}  # type: ignore[arg-type]
 
 
 def trial_flops(trial: Trial, manifest: Manifest) -> int:
     """Counted floating-point operations of one step of the trial."""
     with torch.device("meta"):
-        method = build_method(trial.config, manifest.channels)
-    return step_flops(method, manifest.splits["pretrain"]["shape"][1:], trial.config["batch_size"])
+        method = build_method(trial.config, manifest.shape)
+    return step_flops(method, build(trial.config["augmentation"]), manifest.shape, trial.config["batch_size"])
 
 
 def configuration(trial: Trial) -> str:
@@ -210,7 +215,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def evaluation_flops(trial: Trial, manifest: Manifest, protocol: dict[str, Any]) -> int:
     """Counted floating-point operations of measuring one snapshot: the images, and their views under both recipes."""
     with torch.device("meta"):
-        method = build_method(trial.config, manifest.channels)
+        method = build_method(trial.config, manifest.shape)
         method.eval()
         image = torch.empty(1, *manifest.splits["pretrain"]["shape"][1:])
     with FlopCounterMode(display=False) as counter:

@@ -59,7 +59,7 @@ def test_without_a_projector_there_is_no_z_and_everything_else_works(foreign: Pr
     assert "warning" not in out
     measured = criteria(foreign, "mine")
     assert (
-        "adopted without its projector" in next(v for k, v in measured.items() if k.startswith("rankme_z"))["refused"]
+        "imported has no projector, so that there is no z" in next(v for k, v in measured.items() if k.startswith("rankme_z"))["refused"]
     )
     foreign.ok("probe", "study=mine", "threads=1")
     ours = foreign.json("runs/mine/probe.json")["trials"].popitem()[1]["1"]

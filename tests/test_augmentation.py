@@ -28,6 +28,7 @@ STILL: dict[str, Any] = {
     "grayscale": 0.0,
     "noise": 0.0,
     "padding": "zeros",
+    "local": {"crop": [1.0, 1.0], "size": 0.5},
 }
 
 
@@ -36,7 +37,7 @@ def images(n: int = 6, c: int = 3, size: int = 16) -> Tensor:
 
 
 def still_map(n: int, **changes: float) -> Tensor:
-    arguments: dict[str, Any] = {"crop": 1.0, "scale": (1.0, 1.0), "rotate": 0.0, "translate": 0.0, "flip": 0.0}
+    arguments: dict[str, Any] = {"crop": (1.0, 1.0), "scale": (1.0, 1.0), "rotate": 0.0, "translate": 0.0, "flip": 0.0}
     return draw_affine(n, **(arguments | changes), generator=generator(0, "affine"))
 
 
@@ -68,7 +69,7 @@ def test_each_image_and_each_view_has_its_own_parameters() -> None:
 
 def test_flip_is_torchvisions() -> None:
     x = images() / 255
-    flipped = resample(x, still_map(len(x), flip=1.0), padding="zeros")
+    flipped = resample(x, still_map(len(x), flip=1.0), size=(16, 16), padding="zeros")
     assert torch.allclose(flipped, tv.horizontal_flip(x), atol=1e-5)
 
 
@@ -79,7 +80,7 @@ def test_rotation_is_torchvisions(angle: float) -> None:
     x = images() / 255
     degrees = -float(torch.rad2deg(torch.tensor(angle)))
     expected = tv.rotate(x, -degrees, interpolation=tv.InterpolationMode.BILINEAR)
-    ours = resample(x, theta, padding="zeros")
+    ours = resample(x, theta, size=(16, 16), padding="zeros")
     inside = (slice(None), slice(None), slice(4, 12), slice(4, 12))
     assert torch.allclose(ours[inside], expected[inside], atol=1e-3)
 
@@ -93,7 +94,7 @@ def test_the_sampling_grid_is_torchs() -> None:
 def test_translation_moves_by_whole_pixels() -> None:
     x = images() / 255
     theta = torch.tensor([[1.0, 0.0, -2 * 3 / 16], [0.0, 1.0, 0.0]])[None].repeat(len(x), 1, 1)
-    moved = resample(x, theta, padding="zeros")
+    moved = resample(x, theta, size=(16, 16), padding="zeros")
     assert torch.allclose(moved[..., 3:], x[..., :-3], atol=1e-5)
     assert float(moved[..., :3].abs().max()) < 1e-5
 
@@ -101,7 +102,7 @@ def test_translation_moves_by_whole_pixels() -> None:
 def test_drawn_geometry_has_the_stated_distribution() -> None:
     n = 20_000
     theta = draw_affine(
-        n, crop=1.0, scale=(0.5, 2.0), rotate=0.5, translate=0.2, flip=0.25, generator=generator(0, "statistics")
+        n, crop=(1.0, 1.0), scale=(0.5, 2.0), rotate=0.5, translate=0.2, flip=0.25, generator=generator(0, "statistics")
     )
     det = torch.linalg.det(theta[:, :, :2])
     log_zoom = -0.5 * det.abs().log()
@@ -115,12 +116,31 @@ def test_drawn_geometry_has_the_stated_distribution() -> None:
 
 def test_crops_stay_inside_the_image_and_keep_their_area() -> None:
     theta = draw_affine(
-        5_000, crop=0.2, scale=(1.0, 1.0), rotate=0.0, translate=0.0, flip=0.5, generator=generator(0, "crops")
+        5_000, crop=(0.2, 1.0), scale=(1.0, 1.0), rotate=0.0, translate=0.0, flip=0.5, generator=generator(0, "crops")
     )
     reach = theta[:, :, :2].abs().sum(-1) + theta[:, :, 2].abs()
     assert float(reach.max()) <= 1 + 1e-5
     area = torch.linalg.det(theta[:, :, :2]).abs()
     assert float(area.min()) > 0.19 and float(area.mean()) == pytest.approx(0.6, abs=0.02)
+
+
+def test_local_views_are_smaller_parts_at_a_smaller_size() -> None:
+    x = images(size=16)
+    halved = Augmentation(**STILL).local(x, generator(0, "views"), views=3)
+    assert halved.shape == (18, 3, 8, 8)
+    smooth = x.float().mean((2, 3), keepdim=True).expand(-1, -1, 16, 16).to(torch.uint8)
+    recipe = STILL | {"local": {"crop": [0.25, 0.25], "size": 0.5}}
+    part = Augmentation(**recipe).local(smooth, generator(0, "views"), views=1)
+    assert torch.allclose(part, smooth[..., :8, :8] / 255, atol=1e-5)
+    ramp = torch.arange(16, dtype=torch.uint8).mul(8).expand(1, 1, 16, 16).contiguous()
+    seen = Augmentation(**recipe).local(ramp, generator(0, "views"), views=200)
+    share = (seen.amax((1, 2, 3)) - seen.amin((1, 2, 3))) / (float(ramp.max()) / 255)
+    assert float(share.max()) < 0.65 and float(share.min()) > 0.35  # half a side, its aspect ratio 3/4 to 4/3
+
+
+def test_local_views_that_would_alias_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"local\.size must not shrink a crop more than 2\.2 times, got 0\.3"):
+        Augmentation(**(STILL | {"local": {"crop": [0.5, 1.0], "size": 0.3}}))
 
 
 def test_prefilter_acts_only_where_an_image_shrinks() -> None:
@@ -133,7 +153,7 @@ def test_prefilter_acts_only_where_an_image_shrinks() -> None:
 def test_shrinking_does_not_alias() -> None:
     checkers = ((torch.arange(32)[:, None] + torch.arange(32)) % 2).float()[None, None]
     half = torch.tensor([[[2.0, 0.0, 0.01], [0.0, 2.0, 0.01]]])
-    inside = resample(checkers, half, padding="zeros")[..., 10:22, 10:22]
+    inside = resample(checkers, half, size=(32, 32), padding="zeros")[..., 10:22, 10:22]
     assert float((inside - 0.5).abs().max()) < 0.15
 
 

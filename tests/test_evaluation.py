@@ -49,7 +49,7 @@ def evaluation_of(trial: Trial, manifest: Manifest, **changes: Any) -> Evaluatio
 
 
 def test_training_mode_is_refused(trial: Trial, manifest: Manifest) -> None:
-    method = build_method(trial.config, 1)
+    method = build_method(trial.config, manifest.shape)
     method.train()
     with pytest.raises(RuntimeError, match="eval mode"):
         embed(method, ZEROS, trial, manifest, settings_of()["evaluation"], turned=False)
@@ -63,7 +63,7 @@ def test_views_are_grouped_by_image(trial: Trial, manifest: Manifest) -> None:
     """Under a recipe of nothing every view of an image embeds as the image itself."""
     protocol = settings_of("evaluation.reference.strength=0")["evaluation"]
     evaluation = evaluation_of(trial, manifest)
-    method = trial.method(60, 1)
+    method = trial.method(60, manifest.shape)
     spaces = embed(method, evaluation._subset, trial, manifest, protocol, turned=True)
     for space, d in (("h", 16), ("z", 8)):
         e = spaces[space]
@@ -77,7 +77,7 @@ def test_views_are_grouped_by_image(trial: Trial, manifest: Manifest) -> None:
 def test_criteria_are_those_of_the_snapshots_embeddings(trial: Trial, manifest: Manifest) -> None:
     evaluation = evaluation_of(trial, manifest)
     evaluation.measure(60, 1.5)
-    method = trial.method(60, 1)
+    method = trial.method(60, manifest.shape)
     with torch.no_grad():
         x = Normalise(manifest.mean, manifest.std, "cpu")(evaluation._subset.float() / 255)
         z = method.projector(method.encoder(x))
@@ -105,11 +105,12 @@ def test_noise_is_measured_on_the_last_snapshot_alone_also_while_training_goes_o
 def test_the_held_out_loss_is_the_trials_own_on_images_it_never_saw(trial: Trial, manifest: Manifest) -> None:
     protocol = settings_of()["evaluation"]
     images = torch.from_numpy(np.array(open_images(manifest, "probe")[:64]))
-    losses = held_out_losses(trial.method(60, 1), images, trial, manifest, protocol)
+    losses = held_out_losses(trial.method(60, manifest.shape), images, trial, manifest, protocol)
     assert losses.shape == (2,) and bool(torch.isfinite(losses).all())
-    assert torch.equal(losses, held_out_losses(trial.method(60, 1), images, trial, manifest, protocol))
+    assert torch.equal(losses, held_out_losses(trial.method(60, manifest.shape), images, trial, manifest, protocol))
     assert (
-        losses.mean() < held_out_losses(build_method(trial.config, 1).eval(), images, trial, manifest, protocol).mean()
+        losses.mean()
+        < held_out_losses(build_method(trial.config, manifest.shape).eval(), images, trial, manifest, protocol).mean()
     )
 
 
@@ -141,7 +142,7 @@ def test_another_protocol_is_another_record(trial: Trial, manifest: Manifest) ->
 
 
 def test_watching_leaves_training_as_it_was(trial: Trial, manifest: Manifest) -> None:
-    method = build_method(trial.config, 1)
+    method = build_method(trial.config, manifest.shape)
     method.train()
     before = {name: value.clone() for name, value in method.state_dict().items()}
     evaluation = evaluation_of(trial, manifest, seed=7)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from src.finetuning import finetune, layers
 from src.loop import Normalise
 from src.models.cnn import SmallCNN
-from src.models.resnet18 import ResNet18
+from src.models.resnet import ResNet
 from src.rng import generator, global_generator
 
 SETTINGS: dict[str, Any] = {
@@ -33,7 +33,7 @@ def encoder(**changes: Any) -> SmallCNN:
         "dropout": 0.0,
     } | changes
     with global_generator(0, "test"):
-        return SmallCNN(1, **given)
+        return SmallCNN((1, 20, 20), **given)
 
 
 def corners(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ def test_each_convolution_is_a_layer_with_its_norm(norm: str) -> None:
 
 
 def test_stem_and_stages_are_the_layers_of_a_resnet() -> None:
-    model = ResNet18(3, stem="small")
+    model = ResNet((3, 16, 16), depth=18, stem="small", zero_init_residual=False)
     found = layers(model)
     assert [layer[0] for layer in found] == [model.conv1, model.layer1, model.layer2, model.layer3, model.layer4]
     assert found[0][1] is model.bn1 and every_parameter_once(found, model)

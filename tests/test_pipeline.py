@@ -103,7 +103,7 @@ def test_every_module_that_is_imported_is_declared_and_no_other(stage: str, expe
 
 
 def test_every_option_composes() -> None:
-    groups = "data model method augmentation optimizer schedule criterion sweep space pool experiment"
+    groups = "data model method augmentation optimizer schedule criterion sweep space space/method space/model pool experiment"
     for group in groups.split():
         for path in (ROOT / "conf" / group).glob("*.yaml"):
             with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

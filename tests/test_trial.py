@@ -187,8 +187,11 @@ def test_counted_flops_are_those_of_the_layers(manifest: Manifest, tmp_path: Pat
 
 
 def test_dimensions_are_those_of_the_embeddings(manifest: Manifest, tmp_path: Path) -> None:
-    assert dimensions(trial_of(manifest, tmp_path), 1) == {"h": 16, "z": 8}
-    assert dimensions(trial_of(manifest, tmp_path, "model.width=16", "model.depth=5"), 1) == {"h": 16, "z": 8}
+    assert dimensions(trial_of(manifest, tmp_path), manifest.shape) == {"h": 16, "z": 8}
+    assert dimensions(trial_of(manifest, tmp_path, "model.width=16", "model.depth=5"), manifest.shape) == {
+        "h": 16,
+        "z": 8,
+    }
 
 
 @pytest.mark.parametrize(
@@ -237,9 +240,9 @@ def test_the_loop_matches_its_equation_written_out(manifest: Manifest, tmp_path:
     images = resident_images(manifest, "pretrain", "cpu")
     normalise = Normalise(manifest.mean, manifest.std, "cpu")
     recipe = build(trial.config["augmentation"])
-    methods = [build_method(trial.config, 1) for _ in range(2)]
+    methods = [build_method(trial.config, manifest.shape) for _ in range(2)]
     optimizers = [make_optimizer(method, torch.optim.SGD, 0.1) for method in methods]
-    common = {"batch_size": 32, "seed": 0}
+    common: dict[str, Any] = {"batch_size": 32, "seed": 0}
     next(
         train(
             methods[0],

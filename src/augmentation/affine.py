@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ CROP_RATIO = 4 / 3
 def draw_affine(
     n: int,
     *,
-    crop: float,
+    crop: Sequence[float],
     scale: Sequence[float],
     rotate: float,
     translate: float,
@@ -26,14 +27,15 @@ def draw_affine(
 ) -> Float[Tensor, "n 2 3"]:
     """Draw, on the CPU, the maps from output to input coordinates, both in [-1, 1].
 
-    ``crop``: smallest area fraction, aspect ratio log-uniform in 3/4..4/3; ``scale``: enlargement, log-uniform;
-    ``rotate``: radians either way; ``translate``: fraction of the image either way; ``flip``: its probability.
+    ``crop``: smallest and largest area fraction, aspect ratio log-uniform in 3/4..4/3; ``scale``: enlargement,
+    log-uniform; ``rotate``: radians either way; ``translate``: fraction of the image either way; ``flip``: its
+    probability.
     """
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(n, generator=generator) * (high - low) + low
 
-    area, log_ratio = uniform(crop, 1), uniform(-1, 1) * torch.tensor(CROP_RATIO).log() * float(crop < 1)
+    area, log_ratio = uniform(*crop), uniform(-1, 1) * torch.tensor(CROP_RATIO).log() * float(crop[0] < 1)
     crop_w = (area * log_ratio.exp()).sqrt().clamp_max(1)
     crop_h = (area / log_ratio.exp()).sqrt().clamp_max(1)
     zoom = torch.exp(uniform(torch.tensor(scale[0]).log().item(), torch.tensor(scale[1]).log().item()))
@@ -80,9 +82,10 @@ def sampling_grid(theta: Float[Tensor, "n 2 3"], height: int, width: int) -> Flo
 
 
 def resample(
-    images: Float[Tensor, "n c h w"], theta: Float[Tensor, "n 2 3"], *, padding: str
-) -> Float[Tensor, "n c h w"]:
-    """Apply one affine map per image with bilinear interpolation, prefiltered where the map shrinks the image."""
-    shrinking = torch.linalg.det(theta[:, :, :2]).abs().sqrt()
-    grid = sampling_grid(theta.to(images.device), *images.shape[2:])
+    images: Float[Tensor, "n c h w"], theta: Float[Tensor, "n 2 3"], *, size: tuple[int, int], padding: str
+) -> Float[Tensor, "n c a b"]:
+    """Apply one affine map per image with bilinear interpolation, prefiltered where fewer pixels come out of it."""
+    fewer = math.sqrt(images.shape[2] * images.shape[3] / (size[0] * size[1]))
+    shrinking = torch.linalg.det(theta[:, :, :2]).abs().sqrt() * fewer
+    grid = sampling_grid(theta.to(images.device), *size)
     return F.grid_sample(prefilter(images, shrinking), grid, mode="bilinear", padding_mode=padding, align_corners=False)

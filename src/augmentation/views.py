@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -33,6 +34,7 @@ class Augmentation:
         grayscale: float,
         noise: float,
         padding: str,
+        local: dict[str, Any],
     ) -> None:
         check.number("augmentation.strength", strength, at_least=0)
         check.number("augmentation.crop", crop, above=0, at_most=1)
@@ -46,12 +48,21 @@ class Augmentation:
         for name, probability in (("flip", flip), ("grayscale", grayscale)):
             check.number(f"augmentation.{name}", probability, at_least=0, at_most=1)
         check.choice("augmentation.padding", padding, ("zeros", "border", "reflection"))
-        self.crop = float(crop**strength)
+        check.interval("augmentation.local.crop", local["crop"], at_least=0.01, at_most=1)
+        check.number("augmentation.local.size", local["size"], above=0, at_most=1)
+        self.crop = (float(crop**strength), 1.0)
+        self.local_crop = tuple(float(bound**strength) for bound in local["crop"])
+        self.local_size = float(local["size"])
         self.scale = [float(bound**strength) for bound in scale]
         if 1 / self.scale[0] > MOST_SHRINKING:
             raise ValueError(
                 f"augmentation.scale must not shrink an image more than {MOST_SHRINKING} times, "
                 f"got {scale[0]} at strength {strength}"
+            )
+        if self.local_crop[1] ** 0.5 / self.local_size / self.scale[0] > MOST_SHRINKING:
+            raise ValueError(
+                f"augmentation.local.size must not shrink a crop more than {MOST_SHRINKING} times, got {local['size']} "
+                f"for crops of up to {self.local_crop[1]:g} of the image"
             )
         self.rotate, self.translate = strength * rotate, strength * translate
         self.flip, self.grayscale = min(1.0, strength * flip), min(1.0, strength * grayscale)
@@ -63,17 +74,32 @@ class Augmentation:
         self, images: UInt8[Tensor, "n c h w"], generator: Generator, *, views: int
     ) -> Float[Tensor, "views c h w"]:
         """``views`` views of every image, the first view of all images first, in [0, 1] but for the noise."""
+        return self._views(images, generator, views, self.crop, (images.shape[2], images.shape[3]))
+
+    def local(
+        self, images: UInt8[Tensor, "n c h w"], generator: Generator, *, views: int
+    ) -> Float[Tensor, "views c a b"]:
+        """The same of smaller parts at a smaller size, the local views of multi-crop (SwAV, arXiv 2006.09882)."""
+        return self._views(images, generator, views, self.local_crop, self.local_shape(*images.shape[2:]))
+
+    def local_shape(self, height: int, width: int) -> tuple[int, int]:
+        """The size of local views of images of this size, in pixels."""
+        return max(1, round(height * self.local_size)), max(1, round(width * self.local_size))
+
+    def _views(
+        self, images: Tensor, generator: Generator, views: int, crop: Sequence[float], size: tuple[int, int]
+    ) -> Tensor:
         x = images.float().div_(255).repeat(views, 1, 1, 1)
         theta = draw_affine(
             len(x),
-            crop=self.crop,
+            crop=crop,
             scale=self.scale,
             rotate=self.rotate,
             translate=self.translate,
             flip=self.flip,
             generator=generator,
         )
-        x = resample(x, theta, padding=self.padding)
+        x = resample(x, theta, size=size, padding=self.padding)
         matrix, offset = draw_colour(
             x.mean((2, 3)).cpu(),
             brightness=self.brightness,

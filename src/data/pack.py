@@ -18,6 +18,9 @@ from src.data.source import SPLITS, Source
 FORMAT = 1
 
 
+Shape = tuple[int, int, int]  # of an image: channels, height, width
+
+
 class Manifest(NamedTuple):
     """What images/manifest.json says, for whoever reads the packed images."""
 
@@ -29,8 +32,9 @@ class Manifest(NamedTuple):
     oriented: bool  # whether the images have a way up
 
     @property
-    def channels(self) -> int:
-        return int(self.splits["pretrain"]["shape"][1])
+    def shape(self) -> Shape:
+        channels, height, width = self.splits["pretrain"]["shape"][1:]
+        return channels, height, width
 
 
 def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> Manifest:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from src import check
+from src.methods.method import Method
 
 
 def cross_correlation(z_a: Float[Tensor, "n d"], z_b: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
@@ -25,26 +26,19 @@ def redundancy_reduction(c: Float[Tensor, "d d"], *, off_diagonal_weight: float)
     return (1 - diagonal).square().sum() + off_diagonal_weight * off_diagonal
 
 
-class BarlowTwins(nn.Module):
+class BarlowTwins(Method):
     """Barlow Twins: the cross-correlation of two views' features is driven to the identity.
 
     Source: Zbontar et al., ICML 2021 (arXiv 2103.03230).
     """
 
-    views = 2
-
     def __init__(
         self, encoder: nn.Module, *, projector: Callable[[int], nn.Module], off_diagonal_weight: float
     ) -> None:
         check.number("method.off_diagonal_weight", off_diagonal_weight, at_least=0)
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(encoder.features)  # type: ignore[arg-type]
+        super().__init__(encoder, projector)
         self.off_diagonal_weight = off_diagonal_weight
 
     def forward(self, views: Float[Tensor, "views c h w"]) -> Float[Tensor, ""]:
         z_a, z_b = self.projector(self.encoder(views)).chunk(2)
         return redundancy_reduction(cross_correlation(z_a, z_b), off_diagonal_weight=self.off_diagonal_weight)
-
-    def after_step(self, progress: float) -> None:
-        """Nothing follows the weights."""

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable
 
 import torch
@@ -10,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from src import check
+from src.methods.method import Method
+from src.methods.teacher import follow, rising, teacher_of
 
 
 def regression_loss(p: Float[Tensor, "n d"], z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
@@ -17,13 +17,11 @@ def regression_loss(p: Float[Tensor, "n d"], z: Float[Tensor, "n d"]) -> Float[T
     return (2 - 2 * F.cosine_similarity(p, z, dim=-1)).mean()
 
 
-class BYOL(nn.Module):
+class BYOL(Method):
     """BYOL: the online network predicts how a slowly following teacher projects the other view; no negatives.
 
     Source: Grill et al., NeurIPS 2020 (arXiv 2006.07733), eq. 2-3; the teacher's momentum rises to 1 along a cosine.
     """
-
-    views = 2
 
     def __init__(
         self,
@@ -34,11 +32,9 @@ class BYOL(nn.Module):
         momentum: float,
     ) -> None:
         check.number("method.momentum", momentum, at_least=0, at_most=1)
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(encoder.features)  # type: ignore[arg-type]
+        super().__init__(encoder, projector)
         self.predictor = predictor(self.projector.dimension)  # type: ignore[arg-type]
-        self.teacher = copy.deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
+        self.teacher = teacher_of(self.encoder, self.projector)
         self.momentum = momentum
 
     def forward(self, views: Float[Tensor, "views c h w"]) -> Float[Tensor, ""]:
@@ -47,10 +43,5 @@ class BYOL(nn.Module):
             z_a, z_b = self.teacher(views).chunk(2)
         return regression_loss(p_a, z_b) + regression_loss(p_b, z_a)
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Move the teacher towards the online network; ``progress`` is the fraction of training that is over."""
-        momentum = 1 - (1 - self.momentum) * (math.cos(math.pi * progress) + 1) / 2
-        online = nn.Sequential(self.encoder, self.projector).parameters()
-        for theirs, ours in zip(self.teacher.parameters(), online, strict=True):
-            theirs.lerp_(ours, 1 - momentum)
+        follow(self.teacher, self.encoder, self.projector, momentum=rising(self.momentum, progress))

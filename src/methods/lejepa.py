@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from src import check
 from src.epps_pulley import epps_pulley
+from src.methods.method import Method
 
 KNOTS = 9  # on the half axis: 17 points over [-5, 5], as in the paper
 
@@ -23,7 +24,7 @@ def sigreg(z: Float[Tensor, "v n d"], directions: Float[Tensor, "d m"]) -> Float
     return torch.stack([epps_pulley(view @ directions, knots=KNOTS) for view in z]).mean()
 
 
-class LeJEPA(nn.Module):
+class LeJEPA(Method):
     """LeJEPA: views predict their common mean while SIGReg keeps the projections an isotropic Gaussian.
 
     Fresh random directions at each step. Source: Balestriero & LeCun, arXiv 2511.08544.
@@ -41,9 +42,7 @@ class LeJEPA(nn.Module):
         check.number("method.views", views, at_least=2, whole=True)
         check.number("method.sigreg_weight", sigreg_weight, at_least=0, at_most=1)
         check.number("method.directions", directions, at_least=1, whole=True)
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(encoder.features)  # type: ignore[arg-type]
+        super().__init__(encoder, projector)
         self.views = views
         self.sigreg_weight = sigreg_weight
         self.directions = directions
@@ -52,6 +51,3 @@ class LeJEPA(nn.Module):
         z = self.projector(self.encoder(views)).unflatten(0, (self.views, -1))
         directions = F.normalize(torch.randn(z.shape[-1], self.directions), dim=0).to(z)
         return (1 - self.sigreg_weight) * prediction(z) + self.sigreg_weight * sigreg(z, directions)
-
-    def after_step(self, progress: float) -> None:
-        """Nothing follows the weights."""

@@ -1,42 +1,34 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class Method(Protocol):
-    """What every method of conf/method/ offers: an nn.Module that maps views to its loss.
+class Method(nn.Module):
+    """What every method of conf/method/ is: a module that maps views of a batch to its loss.
 
     ``encoder`` gives the representation h (n, encoder.features), ``projector`` on top of it the projection z
-    (n, projector.dimension), ``views`` is how many views of each image the loss takes, first views first.
+    (n, projector.dimension), which is h itself for methods without one. ``views`` is how many views of each image the
+    loss takes, all first views first; ``local_views`` how many smaller ones it takes besides, as a second argument.
+    ``diagnostics`` are numbers of the last loss that the history keeps beside it.
     """
 
-    encoder: nn.Module
-    projector: nn.Module
-    views: int
+    views = 2
+    local_views = 0
 
-    def __call__(self, views: Float[Tensor, "views c h w"]) -> Float[Tensor, ""]: ...
+    def __init__(self, encoder: nn.Module, projector: Callable[[int], nn.Module] | None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector: nn.Module = NoProjector(encoder.features) if projector is None else projector(encoder.features)  # type: ignore[arg-type]
+        self.diagnostics: dict[str, Float[Tensor, ""]] = {}
 
     def after_step(self, progress: float) -> None:
-        """What follows the weights (a teacher, a queue) after each step; ``progress`` in (0, 1] of the training."""
-        ...
+        """What follows the weights, such as a teacher, after each step; ``progress`` in (0, 1] of the training."""
 
-    def parameters(self) -> Iterator[nn.Parameter]: ...
 
-    def modules(self) -> Iterator[nn.Module]: ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
-
-    def train(self) -> Any: ...
-
-    def eval(self) -> Any: ...
-
-    def to(self, *arguments: Any, **keywords: Any) -> Any: ...
-
-    @property
-    def training(self) -> bool: ...
+class NoProjector(nn.Identity):
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from src import check
+from src.methods.method import Method
 
 
 def nt_xent(z_a: Float[Tensor, "n d"], z_b: Float[Tensor, "n d"], *, temperature: float) -> Float[Tensor, ""]:
@@ -23,21 +24,14 @@ def nt_xent(z_a: Float[Tensor, "n d"], z_b: Float[Tensor, "n d"], *, temperature
     return F.cross_entropy(similarity, partner)
 
 
-class SimCLR(nn.Module):
+class SimCLR(Method):
     """SimCLR: an encoder and a projector trained so that two views of an image agree and differ from the batch."""
-
-    views = 2
 
     def __init__(self, encoder: nn.Module, *, projector: Callable[[int], nn.Module], temperature: float) -> None:
         check.number("method.temperature", temperature, above=0)
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(encoder.features)  # type: ignore[arg-type]
+        super().__init__(encoder, projector)
         self.temperature = temperature
 
     def forward(self, views: Float[Tensor, "views c h w"]) -> Float[Tensor, ""]:
         z_a, z_b = self.projector(self.encoder(views)).chunk(2)
         return nt_xent(z_a, z_b, temperature=self.temperature)
-
-    def after_step(self, progress: float) -> None:
-        """Nothing follows the weights."""

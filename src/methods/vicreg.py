@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from src import check
+from src.methods.method import Method
 
 VARIANCE_EPS = 1e-4
 
@@ -30,14 +31,12 @@ def covariance(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     return (c.square().sum() - c.diagonal().square().sum()) / d
 
 
-class VICReg(nn.Module):
+class VICReg(Method):
     """VICReg: views agree (invariance) while features keep their variance and lose their correlation.
 
     Source: Bardes, Ponce & LeCun, ICLR 2022 (arXiv 2105.04906), eq. 6; both regularisers averaged over the two views
     as in the authors' code.
     """
-
-    views = 2
 
     def __init__(
         self,
@@ -51,9 +50,7 @@ class VICReg(nn.Module):
         check.number("method.invariance_weight", invariance_weight, at_least=0)
         check.number("method.variance_weight", variance_weight, at_least=0)
         check.number("method.covariance_weight", covariance_weight, at_least=0)
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(encoder.features)  # type: ignore[arg-type]
+        super().__init__(encoder, projector)
         self.invariance_weight = invariance_weight
         self.variance_weight = variance_weight
         self.covariance_weight = covariance_weight
@@ -65,6 +62,3 @@ class VICReg(nn.Module):
             + self.variance_weight * (variance(z_a) + variance(z_b)) / 2
             + self.covariance_weight * (covariance(z_a) + covariance(z_b))
         )
-
-    def after_step(self, progress: float) -> None:
-        """Nothing follows the weights."""

@@ -25,7 +25,15 @@ class SmallCNN(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, width: int, depth: int, features: int, activation: str, norm: str, dropout: float
+        self,
+        shape: tuple[int, int, int],
+        *,
+        width: int,
+        depth: int,
+        features: int,
+        activation: str,
+        norm: str,
+        dropout: float,
     ) -> None:
         check.number("model.width", width, at_least=1, whole=True)
         check.number("model.depth", depth, at_least=2, at_most=12, whole=True)
@@ -36,7 +44,7 @@ class SmallCNN(nn.Module):
         if norm == "group" and width > 8 and width % 8:
             raise ValueError(f"model.width must be a multiple of 8 with model.norm=group, got {width}")
         super().__init__()
-        layers: list[nn.Module] = []
+        channels, layers = shape[0], list[nn.Module]()
         for index in range(depth):
             halve = index % STRIDE_EVERY == 0
             out = features if index == depth - 1 else width * 2 ** (index // STRIDE_EVERY)
