@@ -16,8 +16,7 @@ def adopt(config: DictConfig) -> None:
     from src.data.pack import read_manifest
     from src.definitions import load_criteria
     from src.device import set_up
-    from src.evaluation import columns
-    from src.protocol import check_guide, check_protocol, warn_of_refused
+    from src.protocol import check_protocol, warn_of_refused
     from src.session import Session
     from src.study import Study
     from src.trial import dimensions
@@ -31,7 +30,6 @@ def adopt(config: DictConfig) -> None:
     criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
     trials = [adopt_weights(Path(path), settings, manifest, store) for path in wanted]
     sizes = dimensions(trials[0], manifest.shape)
-    check_guide(settings["criterion"], settings["evaluation"], sizes)
     warn_of_refused(criteria, settings["evaluation"], sizes)
     identity = {"adopted": [trial.key for trial in trials], "evaluation": settings["evaluation"]}
     identity["criterion"] = settings["criterion"]
@@ -43,8 +41,7 @@ def adopt(config: DictConfig) -> None:
             session.carry(number, [f"weights={Path(path).name}"], trial)
     finally:
         path = session.close()
-        rule = "" if settings["projector"] else f" rule={columns(settings['criterion'])[0]}"  # there is no z
-        print(f"written: {path}\nnext: python -m src.selection study={settings['study']}{rule}")
+        print(f"written: {path}\nnext: python -m src.selection study={settings['study']}")
 
 
 if __name__ == "__main__":

@@ -80,6 +80,9 @@ def _sorted_out(weights: dict[str, Tensor], settings: dict[str, Any]) -> dict[st
     """Entries under the method's names: encoder.*, projector.*."""
     kept: dict[str, Tensor] = {}
     encoder, projector = settings["encoder_prefix"], settings["projector_prefix"]
+    if not any(name.startswith(encoder) for name in weights):
+        entries = ", ".join(sorted(weights)[:SHOWN])
+        raise ValueError(f"encoder_prefix={encoder} begins no entry of {entries}, ...: mend or drop it")
     for name, value in weights.items():
         if name.startswith(tuple(settings["ignore"])):
             continue
@@ -110,7 +113,8 @@ def _check_fit(path: Path, weights: dict[str, Tensor], wanted: dict[str, Tensor]
     ]
     if problems:
         raise ValueError(
-            f"{path} doesn't fit the model: it {'; it '.join(problems)}: choose another model, encoder_prefix or ignore"
+            f"{path} doesn't fit the model: it {'; it '.join(problems)}: choose another model, a setting of it "
+            "(model.stem=standard for torchvision's own ResNets), encoder_prefix or ignore"
         )
 
 

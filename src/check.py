@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Sequence
@@ -51,8 +52,15 @@ def flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be true or false, got {value!r}")
 
 
+MANY = 20  # more options than a line holds: the nearest are named
+
+
 def choice(name: str, value: Any, options: Sequence[Any]) -> None:
     """Raise ValueError unless ``value`` is one of ``options``."""
+    if value not in options and len(options) > MANY:
+        near = difflib.get_close_matches(str(value), list(map(str, options)), n=5, cutoff=0.3)
+        names = f", such as {', '.join(near)}" if near else ""
+        raise ValueError(f"{name} must be one of {len(options)} names{names}, got {value!r}")
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(str, options))}, got {value!r}")
 

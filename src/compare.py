@@ -29,12 +29,13 @@ def compare(config: DictConfig) -> None:
     pool = _pool(settings)
     pair = [_member(pool, number) for number in settings["trials"]]
     known = sorted({column for member in pool.members for snapshot in member.snapshots for column in snapshot.criteria})
-    check.choice("column", settings["column"], known)
+    column = settings["column"] or next((c for c in pair[0].last.criteria if c in known), None)
+    check.choice("column", column, known)
     console = make_console()
     console.print(*comparison_tables(*pair))
     rows = [trial_row(member, settings["quality"]) for member in pair]
     labelled = all(settings["quality"] in row["probes"] for row in rows)
-    metrics = {"columns": [settings["column"]], "quality": settings["quality"] if labelled else None}
+    metrics = {"columns": [column], "quality": settings["quality"] if labelled else None}
     figure = curves_figure(metrics, {f"trial {row['number']}": row for row in rows})
     folder = Path(settings["folders"]["report"])
     folder.mkdir(parents=True, exist_ok=True)

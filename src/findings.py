@@ -11,7 +11,7 @@ from src.evaluation import columns as columns_of
 from src.judgement import correlations
 from src.knobs import importance, varied
 from src.loss_trust import loss_trust, sentence
-from src.pool import Floats, Member, Pool, repetitions
+from src.pool import LABELS, Floats, Member, Pool, repetitions
 from src.rule import measured, rule_of, within
 
 ALL_METHODS = "all methods"
@@ -43,6 +43,7 @@ def find(
             "trials": len(pool.members),
             **{s: sum(m.status == s for m in pool.members) for s in ("complete", "collapsed", "diverged", "stopped")},
         },
+        "label_files": sorted({name for member in pool.members for name in member.budgets}),
         "criteria": _glossary(pool),
         "trials": [trial_row(member, quality) for member in pool.members],
         "compute": _compute(pool),
@@ -169,7 +170,7 @@ def trial_row(member: Member, quality: str) -> dict[str, Any]:
         "loss_group": member.loss_definition,
         "tflops": last.flops / 1e12 if last else None,
         "seconds": member.seconds,
-        "criteria": last.criteria if last else {},
+        "criteria": (last.criteria if last else {}) | {LABELS + name: skill for name, skill in member.budgets.items()},
         "probes": last.probes if last else {},
         "knobs": member.knobs,
         "over_training": [

@@ -18,7 +18,7 @@ def judged_pool(study: StudyRecord) -> Pool:
     """
     probed = scores(study)
     if probed is None:
-        return unlabelled_pool(study, {})
+        return unlabelled_pool(study, read_budgets(study))
     group = read_labels(study.manifest, "val")["group"]
     pool = labelled_pool(study, probed, group, read_budgets(study))
     again = repeated(study)

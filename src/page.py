@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from src.figures import INK
+from src.pool import LABELS
 from src.show import shorten
 
 
@@ -26,6 +27,7 @@ def render(metrics: dict[str, Any], figures: dict[str, Path]) -> str:
     environment.filters["ratio"] = lambda value: "–" if value is None else f"{value:z.2f}"
     environment.filters["short"] = shorten
     environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+z.2f}".replace("-", "−")
+    environment.filters["labels_of"] = lambda name: LABELS + name
     environment.filters["figures"] = lambda value: "–" if value is None else f"{value:.4g}"
     embedded = {name: _inline(path) for name, path in figures.items()}
     return environment.get_template("page.html.j2").render(m=metrics, figures=embedded)

@@ -12,6 +12,9 @@ from rich.table import Table
 from src import app
 from src.screen import make_console
 
+FOLDER = "src.data.folder.folder"
+PHOTOGRAPHS = ("augmentation=natural", "augmentation@evaluation.reference=natural")
+
 
 def prepare(config: DictConfig) -> None:
     """Make images/, labels/ and budgets/ below data/<name> from conf/data/<name>.yaml."""
@@ -35,6 +38,8 @@ def prepare(config: DictConfig) -> None:
     console = make_console()
     console.print(table)
     chosen = [override for override in HydraConfig.get().overrides.task if not override.startswith("data.source.")]
+    if data["source"]["_target_"] == FOLDER:  # the recipe by default is for digits
+        chosen += [f"study={data['name']}", "sweep=random", *PHOTOGRAPHS]
     console.print(f"next: python -m src.train -m {' '.join(chosen)}".rstrip(), highlight=False)
 
 

@@ -46,7 +46,9 @@ def rank(pool: Pool, rule: Rule, *, snapshots: str, draws: int, seed: int) -> di
             ]
     if not candidates:
         reasons = "; ".join(sorted({f"{d['status']}: {d['reason']}" for d in dropped}))
-        raise ValueError(f"study {pool.name} has no trial to pick from ({reasons})")
+        others = sorted(pool.healthy[0].last.criteria)[:3] if pool.healthy else []
+        hint = f": rule={others[0]} has values, {', '.join(others[1:])} too" if others else ""
+        raise ValueError(f"study {pool.name} has no trial to pick from ({reasons}){hint}")
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         method = candidate.members[0].method if "method" in rule.within else ""

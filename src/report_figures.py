@@ -149,7 +149,7 @@ def _head(target: str, found: dict[str, Any]) -> str:
 
 
 def slices_figure(metrics: dict[str, Any], names: list[str]) -> Figure:
-    """Quality, or the rule's first column where nothing is labelled, over each knob."""
+    """Quality, or the rule's score where nothing is labelled, over each knob."""
     trials = [t for t in metrics["trials"] if t["status"] == "complete" and _height(t, metrics) is not None]
     height = math.ceil(len(names) / COLUMNS)
     figure = Figure(figsize=(9.6, 2.4 * height), layout="constrained")
@@ -225,17 +225,12 @@ def drawable(metrics: dict[str, Any]) -> bool:
 
 
 def _height(trial: dict[str, Any], metrics: dict[str, Any]) -> float | None:
+    """Quality, or the rule's score where nothing is labelled; higher is better."""
     if metrics["quality"]:
         return quality_of(trial, metrics) if metrics["quality"] in trial["probes"] else None
-    value = trial["criteria"].get(_shown_column(metrics))
-    return None if value is None else float(value)
+    scores = [line["score"] for line in metrics["ranking"] if line["number"] == trial["number"]]
+    return max(scores, default=None)
 
 
 def _height_name(metrics: dict[str, Any]) -> str:
-    return f"{metrics['quality']} top-1" if metrics["quality"] else _shown_column(metrics)
-
-
-def _shown_column(metrics: dict[str, Any]) -> str:
-    """The rule's first column, or the first criterion where a label budget isn't one of the trial's."""
-    columns = [*metrics["columns"], *(c for trial in metrics["trials"] for c in trial["criteria"])]
-    return str(next(c for c in columns if any(c in trial["criteria"] for trial in metrics["trials"])))
+    return f"{metrics['quality']} top-1" if metrics["quality"] else f"score by {metrics['rule']}"

@@ -32,18 +32,24 @@ class Screen:
             TimeRemainingColumn(elapsed_when_finished=False),
             console=self.console,
             transient=True,
+            speed_estimate_period=float("inf"),  # trials take minutes
         )
+        self.done, self.images = 0, 1
         self.study = self.bars.add_task(f"study {study}", total=trials, facts="")
         self.trial = self.bars.add_task("", total=None, facts="", visible=False)
         self.bars.start()
 
     def begin(self, number: int, done: int, images: int) -> None:
-        self.bars.update(self.study, completed=done, facts=f"trial {number} of {self.trials - 1}")
+        self.done, self.images = done, images
+        self.bars.update(self.study, completed=done, facts=f"{done + 1} of {self.trials}")
         self.bars.reset(self.trial, total=images, description=f"trial {number}", facts="", visible=True)
+        if not self.console.is_terminal:
+            self.console.print(f"trial {number:>3}  begins, {done + 1} of {self.trials}", highlight=False)
 
     def advance(self, images: float, loss: float, value: float | None) -> None:
         facts = f"loss {loss:.3f}" + (f"  {self.criterion} {value:.4g}" if value is not None else "")
         self.bars.update(self.trial, completed=images, facts=facts)
+        self.bars.update(self.study, completed=self.done + images / self.images)
 
     def end(self, entry: dict[str, Any], trained: bool, done: int) -> None:
         self.bars.update(self.study, completed=done)

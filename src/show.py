@@ -100,7 +100,13 @@ def selection_tables(chosen: dict[str, Any]) -> list[Table]:
     )
     for line in chosen["ranking"]:
         mark = (
-            "picked" if line["picked"] else "tied" if line["tied_with_best"] else "" if line["told_apart"] else "close"
+            "picked"
+            if line["picked"]
+            else "tied"
+            if line["tied_with_best"]
+            else ""
+            if line["told_apart"] or line["probability_best"] is None
+            else "close"
         )
         number = f"{line['number']}" if chosen["snapshots"] == "last" else f"{line['number']}@{line['step']}"
         ranking.add_row(

@@ -95,7 +95,9 @@ def read_study(folder: Path) -> dict[str, Any]:
     """study.json. Raises ValueError where there is none, it is unreadable or it lists no trial."""
     path = folder / "study.json"
     if not path.exists():
-        raise ValueError(f"no study in {folder}: run python -m src.train -m study={folder.name} first")
+        there = sorted(path.parent.name for path in folder.parent.glob("*/study.json"))
+        known = f"; there are {', '.join(there[:12])}" if there else ""
+        raise ValueError(f"no study in {folder}: run python -m src.train -m study={folder.name} first{known}")
     try:
         study: dict[str, Any] = files.read_json(path)
         if study["format"] != FORMAT:

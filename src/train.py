@@ -132,7 +132,9 @@ def main() -> None:
     finally:
         if SESSIONS:
             path = SESSIONS[0].close()
-            print(f"written: {path}\nnext: python -m src.probe study={path.parent.name}")
+            print(f"written: {path}")
+            if sys.exc_info()[0] is None:
+                print(f"next: python -m src.selection study={path.parent.name}")
     if FORECASTS:
         from src.forecast import print_forecasts
 

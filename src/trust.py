@@ -34,6 +34,7 @@ from src.rule import Rule, make_rule
 from src.stats import interval
 
 RIVALS = ("lidar_z", "rankme_z")
+PLANNED = ("title", "pools", "seen", "seeds", "quality", "rule", "goal", "committed", "remark")
 
 
 def tuning_half(pool: Pool, members: list[Member]) -> list[Member]:
@@ -225,9 +226,7 @@ def findings(pools: list[Pool], table: list[Pool], settings: dict[str, Any]) -> 
     for verdict in judged:
         del verdict["spread"]
     return {
-        "plan": {
-            key: settings[key] for key in ("pools", "seen", "seeds", "quality", "rule", "goal", "committed", "remark")
-        },
+        "plan": {key: settings[key] for key in PLANNED},
         "rule": found[0]["columns"],
         "search": found[:10],
         "alone": [one for one in found if len(one["columns"]) == 1],

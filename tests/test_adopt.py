@@ -55,18 +55,16 @@ def test_an_adopted_encoder_measures_as_the_trial_it_came_from(foreign: Project,
 
 def test_without_a_projector_there_is_no_z_and_everything_else_works(foreign: Project, finished: Project) -> None:
     out = foreign.ok("adopt", *ADOPT, "weights=[plain.pt]")
-    assert "next: python -m src.selection study=mine rule=view_information_h" in out
+    assert "next: python -m src.selection study=mine\n" in out  # the default rule asks for h alone
     assert "warning" not in out
     measured = criteria(foreign, "mine")
-    assert (
-        "imported has no projector, so that there is no z" in next(v for k, v in measured.items() if k.startswith("rankme_z"))["refused"]
-    )
+    assert "imported has no projector" in next(v for k, v in measured.items() if k.startswith("rankme_z"))["refused"]
     foreign.ok("probe", "study=mine", "threads=1")
     ours = foreign.json("runs/mine/probe.json")["trials"].popitem()[1]["1"]
     theirs = finished.json("runs/tiny/probe.json")["trials"]
     last = theirs[finished.json("runs/tiny/study.json")["trials"][0]["trial"]]
     assert ours == last[max(last, key=int)]
-    foreign.ok("selection", "study=mine", "rule=view_information", "draws=100")
+    foreign.ok("selection", "study=mine", "draws=100")
     foreign.ok("report", "study=mine", "resamples=100", "threads=1")
 
 
@@ -76,9 +74,12 @@ def test_adopted_trials_are_not_repeated_with_other_seeds(foreign: Project) -> N
     assert "trials 0 of study mine were adopted: confirm can't train them with other seeds" in line
 
 
-def test_too_few_images_for_the_features_are_said_before_anything_is_measured(foreign: Project) -> None:
-    line = foreign.refused("adopt", *ADOPT, "weights=plain.pt", "evaluation.images=12")
-    assert "view_information needs more images than features" in line and not (foreign.folder / "runs/mine").exists()
+def test_with_too_few_images_for_the_features_other_rules_are_named(foreign: Project) -> None:
+    foreign.ok("adopt", *ADOPT, "weights=plain.pt", "evaluation.images=12")
+    line = foreign.refused("selection", "study=mine")
+    assert "view_information needs more images than features" in line and "raise evaluation.images" in line
+    assert "rule=alignment_h has values" in line
+    foreign.ok("selection", "study=mine", "rule=alignment_h", "draws=100")
 
 
 def test_adopting_twice_changes_nothing(foreign: Project) -> None:
@@ -92,7 +93,8 @@ def test_adopting_twice_changes_nothing(foreign: Project) -> None:
     ("changes", "message"),
     [
         (["ignore=[]"], "plain.pt doesn't fit the model: it has besides fc.weight"),
-        (["encoder_prefix=net."], "it lacks encoder.layers.0.weight"),
+        (["encoder_prefix=net."], "encoder_prefix=net. begins no entry of backbone.layers.0.weight"),
+        (["model.depth=5"], "it lacks encoder.layers"),
         (["model.width=16"], "it has other shapes in encoder.layers.0.weight (24, 1, 3, 3) for (16, 1, 3, 3)"),
         (["weights=none.pt"], "weights=none.pt is not a file"),
         (["images=0"], "images must be >= 1, got 0"),

@@ -117,12 +117,15 @@ def test_bad_settings_are_refused(tmp_path: Path, other: dict[str, Any], message
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must label images of at least 2 classes, got 0 images$"),
+        ("", "must have the columns index, class, group; it lacks index, class, group"),
         ("index,class,group\n", "must label images of at least 2 classes, got 0 images$"),
         ("index,class,group\n0,1,0\n1,1,1\n", "must label images of at least 2 classes, got 2 images$"),
-        ("index,class\n0,1\n1,2\n", "must hold whole numbers in columns index, class and group"),
-        ("index,class,group\n0,cat,0\n1,dog,1\n", "must hold whole numbers in columns index, class and group"),
-        ("index,class,group\n0,1\n", "must hold whole numbers in columns index, class and group"),
+        ("index,class\n0,1\n1,2\n", "must have the columns index, class, group; it lacks group"),
+        (
+            "index,class,group\n0,cat,0\n1,dog,1\n",
+            "line 2: class must be a whole number, got 'cat'; number",
+        ),
+        ("index,class,group\n0,1\n", "line 2: group must be a whole number, got None$"),
         ("index,class,group\n0,1,0\n9,2,1\n", "names image 9; the probe split has 9$"),
         ("index,class,group\n-1,1,0\n3,2,1\n", "names image -1; the probe split has 9$"),
     ],
@@ -139,7 +142,7 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"none\.csv doesn't exist: it holds columns index"):
         read_budget(tmp_path / "none.csv", 9)
     (tmp_path / "image.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ValueError, match="must hold whole numbers"):
+    with pytest.raises(ValueError, match="isn't a table of comma-separated values"):
         read_budget(tmp_path / "image.csv", 9)
 
 

@@ -116,7 +116,7 @@ def test_one_trial_by_hand_makes_a_study_to_select_from(project: Project) -> Non
     project.prepare()
     for rate in ("0.002", "0.004", "0.002"):
         out = project.ok("train", *TINY_TRIAL, f"optimizer.learning_rate={rate}")
-    assert "next: python -m src.probe study=hand" in out
+    assert "next: python -m src.selection study=hand" in out
     trials = project.json("runs/hand/study.json")["trials"]
     assert [trial["number"] for trial in trials] == [0, 1]
     project.ok("selection", "study=hand")

@@ -20,9 +20,8 @@ def test_other_than_two_known_trials_are_refused(finished: Project) -> None:
     assert "trials must be the numbers of two trials, [0,7], got [1]" in finished.refused(
         "compare", "study=tiny", "trials=[1]"
     )
-    assert "column must be one of alignment_h, alignment_z" in finished.refused(
-        "compare", "study=tiny", "trials=[0,1]", "column=nonsense"
-    )
+    near = finished.refused("compare", "study=tiny", "trials=[0,1]", "column=rankmee_z")
+    assert "names, such as rankme_z, rankme_h" in near and near.endswith("got 'rankmee_z'")
     assert "trials must be numbers of study tiny, 0 to 4, got 9" in finished.refused(
         "compare", "study=tiny", "trials=[0,9]"
     )

@@ -103,8 +103,8 @@ def test_every_module_that_is_imported_is_declared_and_no_other(stage: str, expe
 
 
 def test_every_option_composes() -> None:
-    groups = "data model method augmentation optimizer schedule criterion sweep space space/method space/model pool experiment"
-    for group in groups.split():
+    groups = "data model method augmentation optimizer schedule criterion sweep space pool experiment"
+    for group in [*groups.split(), "space/method", "space/model", "space/optimizer"]:
         for path in (ROOT / "conf" / group).glob("*.yaml"):
             with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
                 assert compose("train", overrides=[f"{group}={path.stem}"]) is not None

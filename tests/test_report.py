@@ -433,11 +433,28 @@ def test_without_labels_the_page_says_what_cannot_be_known(finished: Project, pr
         strip_classes(project)
     project.ok("report", *REPORT)
     page, metrics = page_of(project), project.json("report/metrics.json")
-    assert "What can't be known here" in page and "There are no labels, so nobody can say how good any trial is" in page
+    assert "What can't be known here" in page and "so nobody can say how good any trial is" in page
+    assert "python -m src.budget file=few.csv" in page and "labels_" not in page
     assert "The test split is sealed." in page and not (project.folder / "runs/seal.jsonl").exists()
     assert metrics["quality"] is None and not {"choosing", "loss", "budget"} & set(metrics)
     assert "regret" not in page and "Confirmed with fresh seeds" in page
     assert figures_of(project) == {"curves.svg", "slices.svg", "parallel.svg", *OF_THE_STORE}
+    check_page(project)
+
+
+def test_the_few_labels_there_are_stand_in_the_report(finished: Project, project: Project) -> None:
+    """No class of val is known, but a label file was scored, and picked by."""
+    project.copy_of(finished)
+    for name in ("runs/tiny/probe.json", "runs/tiny-confirm/probe.json", "runs/seal.jsonl"):
+        (project.folder / name).unlink()
+    shutil.rmtree(project.folder / "data/digits/labels")
+    project.ok("selection", "study=tiny", "rule=labels_5-0", "draws=100")
+    project.ok("report", *REPORT)
+    page = page_of(project)
+    assert "so nobody can say how good any trial is" in page and "rule=labels_1-0 picks by it" in page
+    skills = project.json("runs/tiny/budget.json")["files"]["5-0"]["trials"].values()
+    assert all(f"<td>{scored['skill']:.4g}</td>" in page for scored in skills)
+    assert "score by labels_5-0" in (project.folder / "report/figures/slices.svg").read_text()
     check_page(project)
 
 

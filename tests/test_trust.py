@@ -25,6 +25,7 @@ from tests.pools import COLUMNS, member, planted, pool
 from tests.project import ROOT
 
 SETTINGS: dict[str, Any] = {
+    "title": "first round",
     **yaml.safe_load((ROOT / "conf/evidence.yaml").read_text()),
     **yaml.safe_load((ROOT / "conf/round/first.yaml").read_text()),
     "halvings": 5,

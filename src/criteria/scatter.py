@@ -13,7 +13,7 @@ def check_views(name: str, e: Float[Tensor, "n v d"]) -> None:
     if n <= d or v < 2:
         raise ValueError(
             f"{name} needs more images than features and at least 2 views, got {n} images x {v} views x {d} features: "
-            "raise evaluation.images or evaluation.views"
+            f"raise evaluation.{'images' if n <= d else 'views'}"
         )
 
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from src import check, files
 
+COLUMNS = ("index", "class", "group")
+
 
 class Budget(NamedTuple):
     """The labelled images that somebody could afford."""
@@ -59,10 +61,18 @@ def write_budgets(
     for name, budget in budgets.items():
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("index", "class", "group"))
+        table.writerow(COLUMNS)
         table.writerows(zip(*(column.tolist() for column in budget), strict=True))
         files.write_atomically(folder / f"{name}.csv", text.getvalue().encode())
     return sorted(budgets)
+
+
+def _whole(path: Path, line: int, column: str, value: str | None) -> int:
+    try:
+        return int(value or "")
+    except ValueError:
+        mend = "; number the classes 0, 1, 2, ..." if column == "class" else ""
+        raise ValueError(f"{path}, line {line}: {column} must be a whole number, got {value!r}{mend}") from None
 
 
 def read_budget(path: Path, images: int) -> Budget:
@@ -71,10 +81,14 @@ def read_budget(path: Path, images: int) -> Budget:
         raise ValueError(f"{path} doesn't exist: it holds columns index (in the probe split), class and group")
     try:
         with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        columns = [np.array([int(row[name]) for row in rows]) for name in ("index", "class", "group")]
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f"{path} must hold whole numbers in columns index, class and group ({error})") from None
+            reader = csv.DictReader(file)
+            rows, head = list(reader), reader.fieldnames or []
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} isn't a table of comma-separated values: {error}") from None
+    lacking = [name for name in COLUMNS if name not in head]
+    if lacking:
+        raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}; it lacks {', '.join(lacking)}")
+    columns = [np.array([_whole(path, line, name, row[name]) for line, row in enumerate(rows, 2)]) for name in COLUMNS]
     budget = Budget(*columns)
     if len(budget.places) == 0 or len(np.unique(budget.classes)) < 2:
         raise ValueError(f"{path} must label images of at least 2 classes, got {len(budget.places)} images")
