@@ -7,21 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from src.arena import Arena, Draws, halvings, make_arena, resamples
 from src.evaluation import columns as columns_of
-from src.judgement import (
-    Arena,
-    Chooser,
-    Draws,
-    budget_choosers,
-    halvings,
-    judge,
-    make_arena,
-    noise_floor,
-    one_chooser,
-    random_chooser,
-    resamples,
-    rule_chooser,
-)
+from src.judgement import Chooser, budget_choosers, judge, noise_floor, one_chooser, random_chooser, rule_chooser
 from src.pool import Member, Pool, repetitions
 from src.ranking import rank
 from src.rule import Rule, check_comparable, make_rule, rule_of

@@ -1,7 +1,7 @@
 """Judges ways of choosing against labelled quality: regret, rank correlation, and how far chance reaches.
 
-Configurations, their seeds and the source images of val are resampled together (hierarchical bootstrap). Whatever is
-chosen by quality (the oracle, the worst) is chosen on one half of the sources and scored on the other.
+Whatever is chosen by quality (the oracle, the worst) is chosen on one half of the source images and scored on the
+other.
 Arrays: b draws, c configurations, t trials.
 """
 
@@ -12,88 +12,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from src.arena import Arena, Draws, settled
 from src.pool import LABELS, Floats, Member, Pool, repetitions
 from src.rule import Rule, make_rule, measured
 from src.stats import interval
 
 TOP = 0.10  # a good pick is among the best tenth of its pool
-DIGITS = 12  # of a mean that count
 ROUNDING = 1e-9  # a difference of qualities below it is none, and nothing to divide by
-
-
-class Arena(NamedTuple):
-    """The trials that are judged, grouped into configurations, with their quality on every source image."""
-
-    trials: list[Member]
-    configuration: NDArray[np.int64]  # (t,) which configuration each belongs to
-    right: Floats  # (t, sources)
-
-    @property
-    def configurations(self) -> int:
-        return int(self.configuration.max()) + 1
-
-    def means(self, values: Floats) -> Floats:
-        """(t, ...) -> (c, ...): the mean over seeds."""
-        member = (np.arange(self.configurations)[:, None] == self.configuration).astype(float)
-        return np.asarray((member / member.sum(1, keepdims=True)) @ values)
-
-
-def make_arena(members: list[Member], quality: str) -> Arena:
-    """Raises ValueError where nothing was probed."""
-    known = [member for member in members if member.snapshots and quality in member.last.right]
-    if not known:
-        raise ValueError(f"no trial has a {quality} score on val: run python -m src.probe first")
-    places = {c: i for i, c in enumerate(dict.fromkeys(member.configuration for member in known))}
-    configuration = np.array([places[member.configuration] for member in known])
-    return Arena(known, configuration, np.stack([member.last.right[quality] for member in known]))
-
-
-class Draws(NamedTuple):
-    """Samples of a pool: which seeds of which configurations, and their quality on the two halves of the sources."""
-
-    mix: Floats  # (b, c, t) weights of the seeds
-    on_a: Floats  # (b, c)
-    on_b: Floats
-
-
-def halvings(arena: Arena, *, count: int, seed: int) -> Draws:
-    """The pool as it is, its sources halved at random."""
-    rng = np.random.default_rng(seed)
-    means = arena.means(arena.right)
-    halves = [np.array_split(rng.permutation(means.shape[1]), 2) for _ in range(count)]
-    mix = np.broadcast_to(arena.means(np.eye(len(arena.trials))), (count, arena.configurations, len(arena.trials)))
-    on_a, on_b = (np.stack([means[:, half[side]].mean(1) for half in halves]) for side in (0, 1))
-    return Draws(mix, _settled(on_a), _settled(on_b))
-
-
-def resamples(arena: Arena, *, count: int, seed: int) -> Draws:
-    """Configurations, their seeds and the sources of each half drawn with replacement; no source is in both halves.
-
-    One seed gives every way of choosing the same draws: their differences are paired.
-    """
-    rng = np.random.default_rng(seed)
-    sources = arena.right.shape[1]
-    weights = []
-    for _ in range(count):
-        halves = [rng.choice(half, size=len(half)) for half in np.array_split(rng.permutation(sources), 2)]
-        weights.append([np.bincount(half, minlength=sources) / len(half) for half in halves])
-    scored = np.einsum("ts,bhs->hbt", arena.right, np.array(weights), optimize=True)
-    seeds_of = [np.flatnonzero(arena.configuration == c) for c in range(arena.configurations)]
-    mix = np.zeros((count, arena.configurations, len(arena.trials)))
-    for b in range(count):
-        for row, c in enumerate(rng.integers(arena.configurations, size=arena.configurations)):
-            for trial in rng.choice(seeds_of[c], size=len(seeds_of[c])):
-                mix[b, row, trial] += 1 / len(seeds_of[c])
-    on_a, on_b = (np.einsum("bct,bt->bc", mix, half) for half in scored)
-    return Draws(mix, _settled(on_a), _settled(on_b))
-
-
-def _settled(values: Floats) -> Floats:
-    """Without the last digits, which hang on the order in which a processor adds: equal values are equal."""
-    scale = np.max(np.abs(values), initial=0.0)
-    return np.round(values, DIGITS - int(np.ceil(np.log10(scale)))) if scale > 0 else values
 
 
 Chooser = Callable[[Floats], Floats]  # mix (b, c, t) -> scores (b, c), higher is better, NaN takes no part
@@ -107,7 +33,7 @@ def rule_chooser(arena: Arena, rule: Rule) -> Chooser:
 
     def choose(mix: Floats) -> Floats:
         drawn = mix @ np.where(unknown, 0.0, values)
-        drawn = np.stack([_settled(column) for column in np.moveaxis(drawn, -1, 0)], axis=-1)
+        drawn = np.stack([settled(column) for column in np.moveaxis(drawn, -1, 0)], axis=-1)
         missing = np.any(mix @ unknown > 0, axis=2)
         if rule.combine is None:
             return np.where(missing, np.nan, drawn[:, :, 0])

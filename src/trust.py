@@ -8,22 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from src.arena import Arena, Draws, halvings, make_arena, resamples
 from src.evaluation import columns as columns_of
 from src.judgement import (
-    Arena,
-    Draws,
     Verdicts,
     budget_choosers,
     correlations,
-    halvings,
     judge,
-    make_arena,
     mean_of,
     means_of,
     noise_floor,
     one_chooser,
     random_chooser,
-    resamples,
     rule_chooser,
     verdicts,
 )

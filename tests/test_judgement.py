@@ -9,18 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
+from src.arena import Arena, Draws, halvings, make_arena, resamples
 from src.judgement import (
-    Arena,
-    Draws,
     budget_choosers,
     correlations,
-    halvings,
     judge,
-    make_arena,
     noise_floor,
     one_chooser,
     random_chooser,
-    resamples,
     rule_chooser,
     verdicts,
 )
