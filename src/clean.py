@@ -16,6 +16,7 @@ def clean(config: DictConfig) -> None:
     from src import check, files
     from src.screen import make_console
     from src.show import clean_table
+    from src.start import FOLDER as WEIGHTS
     from src.study import logged_trials
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
@@ -24,7 +25,7 @@ def clean(config: DictConfig) -> None:
     listed = {trial["trial"] for path in runs.rglob("study.json") for trial in files.read_json(path)["trials"]}
     listed |= {trial for path in runs.rglob("log-*.jsonl") for trial in logged_trials(path)}
     found = []
-    for trial in sorted(path for path in store.glob("*") if path.is_dir()):
+    for trial in sorted(path for path in store.glob("*") if path.is_dir() and path.name != WEIGHTS):
         if trial.name not in listed:
             found.append((trial, "trial that no study lists", size(trial)))
         elif (trial / "features").exists():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from src import check
 from src.loop import batch_indices
-from src.optim import parameter_groups, schedule_factor
+from src.optim import layered_groups, layers, schedule_factor
 from src.probes.labelled import Score
 from src.rng import global_generator
 
@@ -81,11 +80,8 @@ def finetune(
         x = normalise(batch.to(device).float().div_(255))
         return x.contiguous(memory_format=torch.channels_last)
 
-    groups: list[dict[str, Any]] = []
-    for depth, layer in enumerate([head, *reversed(layers(encoder))]):
-        for group in parameter_groups(layer, weight_decay):
-            groups.append(group | {"scale": layer_decay**depth})
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
+    groups = layered_groups([*layers(encoder), head], weight_decay, layer_decay)
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
     encoder.train()
     steps = epochs * (len(images) // batch_size)
     for step in range(steps):
@@ -106,22 +102,3 @@ def finetune(
         raise ValueError(f"fine-tuning diverged: lower finetune.learning_rate, {learning_rate:g}")
     right = known[scores.argmax(1)] == scored_classes
     return Score({"top1": float(right.double().mean())}, right)
-
-
-def layers(encoder: nn.Module) -> list[nn.ModuleList]:
-    """An encoder's layers from its input to its output: its parameterised children, or those of a lone Sequential.
-
-    A child that has no weights but only biases and scales, such as a norm, belongs to the layer before it. Parameters
-    that are the encoder's own, such as a class token, belong to the first.
-    """
-    children = [child for child in encoder.children() if any(True for _ in child.parameters())]
-    if len(children) == 1 and isinstance(children[0], nn.Sequential):
-        return layers(children[0])
-    found: list[nn.ModuleList] = []
-    for child in children:
-        if found and all(parameter.ndim <= 1 for parameter in child.parameters()):
-            found[-1].append(child)
-        else:
-            found.append(nn.ModuleList([child]))
-    own = nn.ParameterList(encoder.parameters(recurse=False))
-    return [nn.ModuleList([*found[0], own]), *found[1:]] if len(own) else found

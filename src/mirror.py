@@ -19,7 +19,7 @@ from src.tracking import Point, Tracking, git_tags
 from src.trial import Trial, flatten
 
 VERSIONS = ("torch", "torchvision", "numpy", "hydra-core", "optuna", "mlflow-skinny")
-ROW_METRICS = ("loss", "learning_rate", "gradient_norm", "flops")
+CLOCKS = ("step", "images")  # what rows are told apart by
 
 
 def run_name(number: int, trial: Trial) -> str:
@@ -51,7 +51,7 @@ def points(rows: list[dict[str, float]], evaluation: Evaluation) -> list[Point]:
     """The history's rows and every measured criterion, by images seen."""
     batch = evaluation.trial.config["batch_size"]
     found = [
-        Point(f"train/{name}", row[name], int(row["images"])) for row in rows for name in ROW_METRICS if name in row
+        Point(f"train/{name}", row[name], int(row["images"])) for row in rows for name in row if name not in CLOCKS
     ]
     for name in evaluation.criteria:
         for kind, suffix in (("value", ""), ("own", "_own")):

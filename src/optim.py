@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -37,9 +37,54 @@ def parameter_groups(module: nn.Module | Method, weight_decay: float) -> list[di
     ]
 
 
-def make_optimizer(module: nn.Module | Method, factory: Callable[..., Optimizer], weight_decay: float) -> Optimizer:
-    """An optimizer over ``parameter_groups``; the factory's own hyperparameters are already bound."""
-    return factory(parameter_groups(module, weight_decay))
+def layers(encoder: nn.Module) -> list[nn.ModuleList]:
+    """An encoder's layers from its input to its output: its parameterised parts, Sequentials taken apart.
+
+    A part that has no weights but only biases and scales, such as a norm, belongs to the layer before it. Parameters
+    that are the encoder's own, such as a class token, belong to the first.
+    """
+    parts = list(_parts(encoder))
+    if len(parts) == 1 and any(True for _ in parts[0].children()):  # a wrapper
+        return layers(parts[0])
+    found: list[nn.ModuleList] = []
+    for part in parts:
+        if found and all(parameter.ndim <= 1 for parameter in part.parameters()):
+            found[-1].append(part)
+        else:
+            found.append(nn.ModuleList([part]))
+    own = nn.ParameterList(encoder.parameters(recurse=False))
+    return [nn.ModuleList([*found[0], own]), *found[1:]] if len(own) else found
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.Sequential):
+            yield from _parts(child)
+        elif any(True for _ in child.parameters()):
+            yield child
+
+
+def layered_groups(modules: list[nn.Module], weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """``parameter_groups`` of each module; the last learns at the full rate, each before it at ``layer_decay`` times
+    the next one's (ELECTRA, arXiv 2003.10555; BEiT, arXiv 2106.08254). Empty groups are left out."""
+    groups = []
+    for depth, module in enumerate(reversed(modules)):
+        groups += [group | {"scale": layer_decay**depth} for group in parameter_groups(module, weight_decay)]
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(
+    method: Method, factory: Callable[..., Optimizer], *, weight_decay: float, layer_decay: float
+) -> Optimizer:
+    """An optimizer over a method's parameters, those of the encoder's early layers slowed by ``layer_decay``; the
+    factory's own hyperparameters are already bound."""
+    check.number("optimizer.layer_decay", layer_decay, above=0, at_most=1)
+    if layer_decay == 1:
+        return factory([group for group in parameter_groups(method, weight_decay) if group["params"]])
+    encoder = layers(method.encoder)
+    inside = {id(p) for layer in encoder for p in layer.parameters()}
+    heads = nn.ParameterList(p for p in method.parameters() if id(p) not in inside)
+    return factory(layered_groups([*encoder, heads], weight_decay, layer_decay))
 
 
 def schedule_factor(step: int, *, steps: int, warmup: float, decay: str) -> float:

@@ -22,6 +22,7 @@ from src.build import build
 from src.data.pack import Manifest, open_images
 from src.loop import Normalise, Step, train
 from src.optim import make_optimizer, scaled_learning_rate
+from src.start import begin
 from src.trial import CHECKPOINT, RECORD, Trial, build_method, trial_flops
 
 if TYPE_CHECKING:
@@ -55,9 +56,11 @@ def run_trial(
 def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Optimizer]:
     """A trial's method as initialised, and its optimizer."""
     method = build_method(trial.config, manifest.shape)
+    begin(method, trial.config["start"], trial.folder.parent)
     method.to(device)
     settings = trial.config["optimizer"]
-    return method, make_optimizer(method, build(settings["factory"]), settings["weight_decay"])
+    decays = {name: settings[name] for name in ("weight_decay", "layer_decay")}
+    return method, make_optimizer(method, build(settings["factory"]), **decays)
 
 
 def training_steps(

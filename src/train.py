@@ -29,6 +29,7 @@ def train(config: DictConfig) -> float:
     from src.data.pack import read_manifest
     from src.definitions import load_criteria
     from src.device import set_up
+    from src.start import keep_start
     from src.trial import identify
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
@@ -39,6 +40,7 @@ def train(config: DictConfig) -> float:
     set_up(settings["device"], settings["threads"])
     manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
     store = Path(settings["folders"]["store"])
+    settings["start"] = keep_start(settings["start"], store)
     trial = identify(settings, manifest, store, device=settings["device"], threads=settings["threads"])
     number, overrides = _proposal()
     criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from src import check, files
@@ -27,7 +26,17 @@ RECORD = "record.json"
 CHECKPOINT = "checkpoint.pt"
 PRECISIONS = ("fp32", "bf16")
 LIBRARIES = ("timm", "torchvision")  # whose release decides what a model or an optimizer does
-DETERMINES_WEIGHTS = ("model", "method", "augmentation", "optimizer", "schedule", "batch_size", "seed", "precision")
+DETERMINES_WEIGHTS = (
+    "model",
+    "method",
+    "augmentation",
+    "optimizer",
+    "schedule",
+    "batch_size",
+    "seed",
+    "precision",
+    "start",
+)
 
 
 @dataclass(frozen=True)
@@ -161,8 +170,9 @@ def _check(config: dict[str, Any], manifest: Manifest) -> None:
         )
     build(config["augmentation"])
     with torch.device("meta"):
-        build_method(config, manifest.shape)
-        make_optimizer(nn.Linear(1, 1), build(optimizer["factory"]), 0.0)
+        method = build_method(config, manifest.shape)
+        decays = {name: optimizer[name] for name in ("weight_decay", "layer_decay")}
+        make_optimizer(method, build(optimizer["factory"]), **decays)
 
 
 def build_method(config: dict[str, Any], shape: Shape) -> Method:

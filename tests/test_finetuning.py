@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.finetuning import finetune, layers
+from src.finetuning import finetune
 from src.loop import Normalise
 from src.models.cnn import SmallCNN
-from src.models.resnet import ResNet
 from src.rng import generator, global_generator
 
 SETTINGS: dict[str, Any] = {
@@ -76,38 +75,6 @@ def test_twice_is_identical_with_dropout_whatever_the_global_generator() -> None
         assert torch.equal(torch.get_rng_state(), state)
     assert first.numbers == second.numbers and torch.equal(first.right, second.right)
     assert not torch.equal(first.right, run(encoder(dropout=0.3), epochs=2, seed=1).right)
-
-
-@pytest.mark.parametrize("norm", ["batch", "group", "none"])
-def test_each_convolution_is_a_layer_with_its_norm(norm: str) -> None:
-    model = encoder(depth=4, norm=norm)
-    found = layers(model)
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    assert [layer[0] for layer in found] == convolutions
-    assert [len(layer) for layer in found] == [1 if norm == "none" else 2] * 4
-    assert every_parameter_once(found, model)
-
-
-def test_stem_and_stages_are_the_layers_of_a_resnet() -> None:
-    model = ResNet((3, 16, 16), depth=18, stem="small", zero_init_residual=False)
-    found = layers(model)
-    assert [layer[0] for layer in found] == [model.conv1, model.layer1, model.layer2, model.layer3, model.layer4]
-    assert found[0][1] is model.bn1 and every_parameter_once(found, model)
-
-
-def test_parameters_of_the_encoder_itself_belong_to_the_first_layer() -> None:
-    class Token(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.token, self.first, self.second = nn.Parameter(torch.zeros(4)), nn.Linear(2, 3), nn.Linear(3, 4)
-
-    model = Token()
-    found = layers(model)
-    assert every_parameter_once(found, model) and any(p is model.token for p in found[0].parameters())
-
-
-def every_parameter_once(found: list[nn.ModuleList], model: nn.Module) -> bool:
-    return sorted(id(p) for layer in found for p in layer.parameters()) == sorted(id(p) for p in model.parameters())
 
 
 @pytest.mark.parametrize(

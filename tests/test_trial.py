@@ -241,7 +241,7 @@ def test_the_loop_matches_its_equation_written_out(manifest: Manifest, tmp_path:
     normalise = Normalise(manifest.mean, manifest.std, "cpu")
     recipe = build(trial.config["augmentation"])
     methods = [build_method(trial.config, manifest.shape) for _ in range(2)]
-    optimizers = [make_optimizer(method, torch.optim.SGD, 0.1) for method in methods]
+    optimizers = [make_optimizer(method, torch.optim.SGD, weight_decay=0.1, layer_decay=1.0) for method in methods]
     common: dict[str, Any] = {"batch_size": 32, "seed": 0}
     next(
         train(

@@ -1,0 +1,69 @@
+"""Where a training begins: given weights, kept in the store under their checksum, and layers that stay as they are."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save
+from torch import nn
+
+from src import check, files
+from src.optim import layers
+from src.weights import check_fit, read_weights, sorted_out
+
+if TYPE_CHECKING:
+    from src.methods.method import Method
+
+FOLDER = "weights"  # of the store
+
+
+def keep_start(start: dict[str, Any], store: Path) -> dict[str, Any]:
+    """What of ``start`` is part of a trial's name: given weights' checksum, kept in the store, and frozen layers."""
+    check.number("start.frozen", start["frozen"], at_least=0, whole=True)
+    if start["weights"] is None:
+        return {"weights": None, "frozen": start["frozen"]}
+    found = sorted_out(read_weights(Path(start["weights"])), {"encoder": start["encoder_prefix"]}, start["ignore"])
+    content = save({name: value.detach().cpu().contiguous() for name, value in sorted(found.items())})
+    name = hashlib.blake2b(content, digest_size=16).hexdigest()
+    kept = store / FOLDER / f"{name}.safetensors"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(kept, content)
+    return {"weights": name, "frozen": start["frozen"]}
+
+
+def begin(method: Method, start: dict[str, Any], store: Path) -> None:
+    """Give a method's encoder its weights, every entry of them, and freeze its first layers.
+
+    What was copied from the encoder before, a teacher, gets them too. Raises ValueError on weights that don't fit, and
+    on more frozen layers than there are.
+    """
+    if start["weights"] is not None:
+        path = store / FOLDER / f"{start['weights']}.safetensors"
+        weights = load_file(path)
+        for encoder in encoders(method):
+            check_fit("start.weights", weights, {f"encoder.{k}": v for k, v in encoder.state_dict().items()})
+            encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items()}, strict=False)
+    freeze(method.encoder, start["frozen"])
+
+
+def encoders(method: Method) -> list[nn.Module]:
+    """The encoder and, where a teacher follows it, the teacher's."""
+    teacher = getattr(method, "teacher", None)
+    return [method.encoder] if teacher is None else [method.encoder, teacher[0]]
+
+
+def freeze(encoder: nn.Module, count: int) -> None:
+    """Take the first layers out of training: no gradient, and eval mode for good, so that their norms stay too."""
+    found = layers(encoder) if count else []
+    if count > len(found):
+        raise ValueError(f"start.frozen must be at most the encoder's {len(found)} layers, got {count}")
+    for layer in found[:count]:
+        for module in layer.requires_grad_(False).eval().modules():
+            module.train = _stay.__get__(module)  # type: ignore[method-assign]
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    return module
