@@ -30,16 +30,24 @@ def clean(config: DictConfig) -> None:
             found.append((trial, "trial that no study lists", size(trial)))
         elif (trial / "features").exists():
             found.append((trial / "features", "cached features", size(trial / "features")))
+    configs = [store / trial / "config.json" for trial in listed]
+    begun = {files.read_json(path)["start"]["weights"] for path in configs if path.exists()}
+    for kept in sorted((store / WEIGHTS).glob("*.safetensors")):
+        if kept.stem not in begun:
+            found.append((kept, "weights that no trial began from", kept.stat().st_size))
     console = make_console()
     console.print(clean_table(found, size(runs)))
     if not settings["delete"]:
         console.print("nothing was deleted; delete=true deletes what is listed")
         return
     for path, _, _ in found:
+        if path.is_file():
+            path.unlink()
+            continue
         trial = store / path.relative_to(store).parts[0]
         with files.locked(trial / ".lock"):
             shutil.rmtree(path)
-    console.print(f"deleted {len(found)} folders")
+    console.print(f"deleted what is listed: {len(found)}")
 
 
 def size(folder: Path) -> int:

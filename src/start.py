@@ -27,26 +27,37 @@ def keep_start(start: dict[str, Any], store: Path) -> dict[str, Any]:
     found = sorted_out(read_weights(Path(start["weights"])), {"encoder": start["encoder_prefix"]}, start["ignore"])
     content = save({name: value.detach().cpu().contiguous() for name, value in sorted(found.items())})
     name = hashlib.blake2b(content, digest_size=16).hexdigest()
-    kept = store / FOLDER / f"{name}.safetensors"
+    kept = _kept(name, store)
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(kept, content)
     return {"weights": name, "frozen": start["frozen"]}
 
 
+def _kept(name: str, store: Path) -> Path:
+    return store / FOLDER / f"{name}.safetensors"
+
+
 def begin(method: Method, start: dict[str, Any], store: Path) -> None:
     """Give a method's encoder its weights, every entry of them, and freeze its first layers.
 
-    What was copied from the encoder before, a teacher, gets them too. Raises ValueError on weights that don't fit, and
-    on more frozen layers than there are.
+    What was copied from the encoder before, a teacher, gets them too.
     """
     if start["weights"] is not None:
-        path = store / FOLDER / f"{start['weights']}.safetensors"
-        weights = load_file(path)
+        weights = load_file(_kept(start["weights"], store))
         for encoder in encoders(method):
-            check_fit("start.weights", weights, {f"encoder.{k}": v for k, v in encoder.state_dict().items()})
             encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items()}, strict=False)
     freeze(method.encoder, start["frozen"])
+
+
+def check_start(method: Method, start: dict[str, Any], store: Path) -> None:
+    """Raise ValueError where weights don't fit the method's encoder, or more of its layers are frozen than it has."""
+    if start["weights"] is not None:
+        wanted = {f"encoder.{name}": value for name, value in method.encoder.state_dict().items()}
+        check_fit("start.weights", load_file(_kept(start["weights"], store)), wanted)
+    count = len(layers(method.encoder))
+    if start["frozen"] > count:
+        raise ValueError(f"start.frozen must be at most the encoder's {count} layers, got {start['frozen']}")
 
 
 def encoders(method: Method) -> list[nn.Module]:
@@ -57,10 +68,7 @@ def encoders(method: Method) -> list[nn.Module]:
 
 def freeze(encoder: nn.Module, count: int) -> None:
     """Take the first layers out of training: no gradient, and eval mode for good, so that their norms stay too."""
-    found = layers(encoder) if count else []
-    if count > len(found):
-        raise ValueError(f"start.frozen must be at most the encoder's {len(found)} layers, got {count}")
-    for layer in found[:count]:
+    for layer in layers(encoder)[:count]:
         for module in layer.requires_grad_(False).eval().modules():
             module.train = _stay.__get__(module)  # type: ignore[method-assign]
 

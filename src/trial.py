@@ -18,6 +18,7 @@ from src.loop import step_flops
 from src.optim import SCALING, make_optimizer
 from src.rng import global_generator
 from src.source import imported_libraries, source_checksum
+from src.start import check_start
 
 if TYPE_CHECKING:
     from src.methods.method import Method
@@ -97,7 +98,7 @@ def identify(config: dict[str, Any], manifest: Manifest, store: Path, *, device:
         "mean": list(manifest.mean),
         "std": list(manifest.std),
     }
-    _check(trial_config, manifest)
+    _check(trial_config, manifest, store)
     trial_config |= {"device": torch.device(device).type, "threads": threads, **numerics(trial_config)}
     return Trial(trial_config, store / files.fingerprint(trial_config))
 
@@ -146,7 +147,7 @@ def read_trial(folder: Path) -> Trial:
     return Trial(config, folder)
 
 
-def _check(config: dict[str, Any], manifest: Manifest) -> None:
+def _check(config: dict[str, Any], manifest: Manifest, store: Path) -> None:
     schedule, optimizer, count = config["schedule"], config["optimizer"], manifest.splits["pretrain"]["count"]
     check.number("batch_size", config["batch_size"], at_least=2, whole=True)
     check.number("seed", config["seed"], at_least=0, whole=True)
@@ -173,6 +174,7 @@ def _check(config: dict[str, Any], manifest: Manifest) -> None:
         method = build_method(config, manifest.shape)
         decays = {name: optimizer[name] for name in ("weight_decay", "layer_decay")}
         make_optimizer(method, build(optimizer["factory"]), **decays)
+    check_start(method, config["start"], store)
 
 
 def build_method(config: dict[str, Any], shape: Shape) -> Method:

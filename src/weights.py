@@ -55,7 +55,7 @@ def sorted_out(weights: dict[str, Tensor], prefixes: Mapping[str, str], ignore: 
 
 
 def check_fit(path: Path | str, weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Raise ValueError unless the weights have every wanted entry, counters of batches apart, in its shape, no other."""
+    """Raise ValueError unless the weights have every wanted entry in its shape, counters of batches apart, no other."""
     shapes = {
         f"{name} {tuple(weights[name].shape)} for {tuple(wanted[name].shape)}"
         for name in weights.keys() & wanted.keys()

@@ -213,5 +213,5 @@ def test_clean_lists_before_it_deletes(project: Project) -> None:
     trial = next((project.folder / "runs/store").iterdir())
     assert "trial that no study lists" in project.ok("clean")
     assert trial.exists()
-    assert "deleted 1 folders" in project.ok("clean", "delete=true")
+    assert "deleted what is listed: 1" in project.ok("clean", "delete=true")
     assert not trial.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,20 @@ def test_a_study_from_given_weights_by_the_command_line(finished: Project, proje
     project.copy_of(finished)
     trial = finished.json("runs/tiny/study.json")["trials"][0]["trial"]
     snapshot = max((project.folder / f"runs/store/{trial}/snapshots").glob("*.safetensors"))
-    arguments = ["study=on", f"start.weights={snapshot}", "start.encoder_prefix=encoder.", "start.frozen=1"]
-    line = project.refused("train", *TINY_TRIAL, *arguments)
+    width = finished.json(f"runs/store/{trial}/config.json")["model"]["width"]
+    arguments = [
+        "study=on",
+        f"model.width={width}",
+        f"start.weights={snapshot}",
+        "start.encoder_prefix=encoder.",
+        "start.frozen=1",
+    ]
+    line = project.refused("train", *TINY_TRIAL, *arguments)  # and its weights are kept, for no trial
     assert "start.weights doesn't fit the model: it has besides projector" in line
     project.ok("train", *TINY_TRIAL, *arguments, "start.ignore=[projector.]")
-    kept = list((project.folder / "runs/store/weights").iterdir())
-    assert len(kept) == 1
-    project.ok("clean", "delete=true")
-    assert list((project.folder / "runs/store/weights").iterdir()) == kept
+    weights = project.folder / "runs/store/weights"
+    assert len(list(weights.iterdir())) == 2
+    began = json.loads(next((project.folder / "runs/on").glob("log-*.jsonl")).read_text())["trial"]
+    assert "weights that no trial began from" in project.ok("clean", "delete=true")
+    name = project.json(f"runs/store/{began}/config.json")["start"]["weights"]
+    assert [path.stem for path in weights.iterdir()] == [name]
