@@ -155,6 +155,8 @@ class Evaluation:
         name = self.trial.config["method"]["name"]
         if name == IMPORTED and criterion["input"] in ("losses", "heldout_losses"):
             return f"{column}: the loss of an adopted encoder is unknown"
+        if "classes" in self.trial.config["data"] and criterion["input"] == "heldout_losses":
+            return f"{column}: {name} has no loss without labels"
         if column.endswith("_z") and self._without_projector:
             return f"{column}: {name} has no projector, so that there is no z"
         if criterion["input"] != "rotations":

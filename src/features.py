@@ -18,6 +18,8 @@ from src.loop import Normalise
 from src.probes.labelled import Labelled, Score
 from src.trial import Trial
 
+SUPERVISED = "-supervised"  # the study of the reference with labels is named after the one it stands beside
+
 
 class Split:
     """One labelled split in memory."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
@@ -69,8 +69,11 @@ def train(
     seed: int,
     device: str,
     precision: str,
+    classes: Int[Tensor, "n"] | None = None,
 ) -> Iterator[Step]:
     """Train in place from ``first_step`` to ``steps``, yielding after each step; the caller may stop at any.
+
+    ``classes`` of the images are for the supervised reference alone.
 
     Every draw derives from (seed, purpose, step), so what a resumed run does equals what an unbroken one does.
     """
@@ -79,6 +82,8 @@ def train(
         index = batch_indices(step, count=len(images), batch_size=batch_size, seed=seed)
         batch = fetch(images, index, device)
         inputs = make_views(method, augmentation, normalise, batch, generator(seed, "views", step))
+        if classes is not None:
+            inputs.append(classes[index].to(device))
         rate = learning_rate * schedule_factor(step, steps=steps, **schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
@@ -120,6 +125,8 @@ def step_flops(method: Method, augmentation: Augmentation, shape: Sequence[int],
     if method.local_views:
         local = augmentation.local_shape(*size)
         inputs.append(torch.empty((method.local_views * batch_size, channels, *local), device="meta"))
+    if method.labelled:
+        inputs.append(torch.empty(batch_size, device="meta", dtype=torch.int64))
     with global_generator(0, "count"), FlopCounterMode(display=False) as counter:
         method(*inputs).backward()
     return int(counter.get_total_flops())

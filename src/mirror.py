@@ -36,7 +36,7 @@ def tags(number: int, trial: Trial) -> dict[str, str]:
     config = trial.config
     return {
         "number": str(number),
-        "data.checksum": config["data"]["pretrain"],
+        "data.checksum": config["data"].get("pretrain") or config["data"]["probe"],
         "seed": str(config["seed"]),
         "device": config["device"],
         "threads": str(config["threads"]),

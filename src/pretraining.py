@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
@@ -40,9 +41,16 @@ class Progress(NamedTuple):
 
 
 def run_trial(
-    trial: Trial, manifest: Manifest, *, device: str, checkpoint_seconds: float
+    trial: Trial,
+    manifest: Manifest,
+    *,
+    device: str,
+    checkpoint_seconds: float,
+    classes: Int[Tensor, "n"] | None = None,
 ) -> Generator[Progress, None, None]:
     """Train a trial from where it stands to its end, yielding after each row of its history; then record it.
+
+    With ``classes``, those of the images of ``probe``, it trains on these instead of ``pretrain``.
 
     Closing the iterator early leaves a checkpoint, never a record. Raises files.Busy where another process trains it.
     """
@@ -50,7 +58,7 @@ def run_trial(
         files.remove_partials(trial.folder)
         if trial.record() is None:
             files.write_json(trial.folder / "config.json", trial.config)
-            yield from _train_and_record(trial, manifest, device, checkpoint_seconds)
+            yield from _train_and_record(trial, manifest, device, checkpoint_seconds, classes)
 
 
 def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Optimizer]:
@@ -64,15 +72,24 @@ def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Opti
 
 
 def training_steps(
-    trial: Trial, manifest: Manifest, method: Method, optimizer: Optimizer, *, device: str, first_step: int
+    trial: Trial,
+    manifest: Manifest,
+    method: Method,
+    optimizer: Optimizer,
+    *,
+    device: str,
+    first_step: int,
+    classes: Int[Tensor, "n"] | None = None,
 ) -> Iterator[Step]:
-    """The loop under a trial's settings."""
+    """The loop under a trial's settings. Raises ValueError where a method needs classes and there are none."""
     config = trial.config
+    if method.labelled and classes is None:
+        raise ValueError(f"method {config['method']['name']} needs labels: only python -m src.supervised has them")
     settings, schedule = config["optimizer"], config["schedule"]
     return train(
         method,
         optimizer,
-        resident_images(manifest, "pretrain", device),
+        resident_images(manifest, "pretrain" if classes is None else "probe", device),
         build(config["augmentation"]),
         Normalise(manifest.mean, manifest.std, device),
         learning_rate=scaled_learning_rate(settings["learning_rate"], config["batch_size"], settings["scaling"]),
@@ -84,11 +101,12 @@ def training_steps(
         seed=config["seed"],
         device=device,
         precision=config["precision"],
+        classes=classes,
     )
 
 
 def _train_and_record(
-    trial: Trial, manifest: Manifest, device: str, checkpoint_seconds: float
+    trial: Trial, manifest: Manifest, device: str, checkpoint_seconds: float, classes: Int[Tensor, "n"] | None
 ) -> Generator[Progress, None, None]:
     schedule = trial.config["schedule"]
     method, optimizer = prepare(trial, manifest, device)
@@ -97,7 +115,8 @@ def _train_and_record(
     boundaries = {round(trial.steps * k / rows): k for k in range(1, rows + 1)}
     flops = trial_flops(trial, manifest)
     status, since_row, started, saved = "complete", [], time.monotonic(), time.monotonic()
-    for step in training_steps(trial, manifest, method, optimizer, device=device, first_step=state.step):
+    steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=state.step, classes=classes)
+    for step in steps:
         since_row.append(step)
         if step.number not in boundaries:
             continue

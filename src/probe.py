@@ -1,4 +1,5 @@
-"""probe: the labelled quality of every trial and its snapshots, beside raw pixels and the untrained encoder."""
+"""probe: the labelled quality of every trial and its snapshots, beside raw pixels, an untrained and a supervised
+encoder."""
 
 from __future__ import annotations
 
@@ -20,26 +21,27 @@ def probe(config: DictConfig) -> None:
     """Fit on the labels of ``probe``, score on ``val``, write probe.json of the study and of what confirmed it."""
     from src.confirmation import SUFFIX
     from src.device import set_up
+    from src.features import SUPERVISED
     from src.record import StudyRecord
     from src.screen import make_console
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     set_up("cpu", settings["threads"])
     folder = Path(settings["folders"]["runs"]) / settings["study"]
-    repeated = folder.with_name(folder.name + SUFFIX)
+    repeated, with_labels = (folder.with_name(folder.name + suffix) for suffix in (SUFFIX, SUPERVISED))
     study = StudyRecord(folder)
     tuned, numbers = settings["finetune"]["trials"], [entry.number for entry in study.entries]
     if not isinstance(tuned, list) or not set(tuned) <= set(numbers):
         raise ValueError(f"finetune.trials must be numbers of study {study.name}, 0 to {max(numbers)}, got {tuned}")
     for name, one in settings["probe"].items():
         check.choice(f"probe.{name}.snapshots", one["snapshots"], ("all",) if name in JUDGES else ("last", "all"))
-    _probe_study(study, settings, tuned)
+    _probe_study(study, settings, tuned, StudyRecord(with_labels) if (with_labels / "study.json").exists() else None)
     if (repeated / "study.json").exists():
-        _probe_study(StudyRecord(repeated), settings, [])
+        _probe_study(StudyRecord(repeated), settings, [], None)
     make_console().print(f"next: python -m src.selection study={settings['study']}", highlight=False)
 
 
-def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int]) -> None:
+def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int], reference: StudyRecord | None) -> None:
     from rich.progress import track
 
     from src import files
@@ -61,6 +63,10 @@ def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int])
         "raw pixels": [split.pixels() for split in (fitted, scored)],
         "untrained encoder": [encode(untrained, split.images, study.manifest) for split in (fitted, scored)],
     }
+    for entry in reference.entries if reference is not None else []:
+        if entry.trained:
+            features = trial_features(entry.trial, entry.trial.snapshot_steps()[-1], [fitted, scored])
+            baselines[f"supervised, seed {entry.trial.config['seed']}"] = [features["probe"], features["val"]]
     result: dict[str, Any] = {
         "study": study.name,
         "probe": probes,

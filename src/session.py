@@ -7,6 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Int
+from torch import Tensor
+
 from src import app, files
 from src.criteria.collapse import NOT_FINITE
 from src.data.pack import Manifest
@@ -24,9 +27,18 @@ class Session:
     """One command's hold on one study."""
 
     def __init__(
-        self, settings: dict[str, Any], study: Study, manifest: Manifest, criteria: list[dict[str, Any]], trials: int
+        self,
+        settings: dict[str, Any],
+        study: Study,
+        manifest: Manifest,
+        criteria: list[dict[str, Any]],
+        trials: int,
+        *,
+        classes: Int[Tensor, "n"] | None = None,
     ) -> None:
+        """``classes`` of the images of ``probe`` are for the supervised reference, which trains on these."""
         study.hold()
+        self.classes = classes
         self.settings, self.study, self.manifest, self.criteria = settings, study, manifest, criteria
         self.criterion = settings["criterion"]
         self.guide = columns(self.criterion)[0]
@@ -77,6 +89,7 @@ class Session:
             self.manifest,
             device=self.settings["device"],
             checkpoint_seconds=self.settings["checkpoint_seconds"],
+            classes=self.classes,
         )
         with closing(progress):
             for update in progress:

@@ -12,11 +12,13 @@ class Method(nn.Module):
     ``encoder`` gives the representation h (n, encoder.features), ``projector`` on top of it the projection z
     (n, projector.dimension), which is h itself for methods without one. ``views`` is how many views of each image the
     loss takes, all first views first; ``local_views`` how many smaller ones it takes besides, as a second argument.
+    ``labelled`` says that the images' classes (n,) follow the views: only of the reference that isn't self-supervised.
     ``diagnostics`` are numbers of the last loss that the history keeps beside it.
     """
 
     views = 2
     local_views = 0
+    labelled = False
 
     def __init__(self, encoder: nn.Module, projector: Callable[[int], nn.Module] | None) -> None:
         super().__init__()
