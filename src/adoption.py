@@ -37,6 +37,7 @@ def adopt_weights(path: Path, settings: dict[str, Any], manifest: Manifest, stor
         "batch_size": settings["images"],  # one step that saw them all
         "seed": 0,
         "start": {"weights": None, "frozen": 0},
+        "compile": False,
         "precision": "fp32",
         "data": {
             "pretrain": manifest.splits["pretrain"]["checksum"],
@@ -46,6 +47,7 @@ def adopt_weights(path: Path, settings: dict[str, Any], manifest: Manifest, stor
         "weights": {"file": path.name, "checksum": files.checksum(path)},
         "device": "cpu",
         "threads": settings["threads"],
+        "processes": 1,
     }
     config |= numerics(config)
     check_fit(path, weights, build_method(config, manifest.shape).state_dict())

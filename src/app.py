@@ -15,7 +15,7 @@ from hydra.errors import CompactHydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src import check, files
+from src import check, files, processes
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 INTERRUPTED = 130
@@ -35,10 +35,14 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
 
     def task(config: DictConfig) -> Any:
         try:
+            if processes.world() > 1 and config_name != "train":
+                raise ValueError(f"src.{config_name} runs in one process: leave torchrun to src.train")
             if config.get("study") is not None:
                 check.plain_name("study", config.study)
             return stage(config)
         except (ValueError, OSError, files.Busy) as error:  # Hydra would wrap them up in a sweep
+            if processes.rank() > 0:
+                raise SystemExit(1) from None  # the first process says it
             raise SystemExit(f"error: {_explain(error)}") from None
 
     try:

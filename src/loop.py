@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from src.augmentation.views import Augmentation
 from src.optim import schedule_factor
+from src.processes import share
 from src.rng import generator, global_generator
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def train(
     Every draw derives from (seed, purpose, step), so what a resumed run does equals what an unbroken one does.
     """
     method.train()
+    loss_of = share(method)
     for step in range(first_step, steps):
         index = batch_indices(step, count=len(images), batch_size=batch_size, seed=seed)
         batch = fetch(images, index, device)
@@ -88,7 +90,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         with global_generator(seed, "dropout", step), autocast(device, precision):
-            loss = method(*inputs)
+            loss = loss_of(*inputs)
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(method.parameters(), clip)

@@ -28,7 +28,7 @@ def run_name(number: int, trial: Trial) -> str:
 
 def parameters(trial: Trial) -> dict[str, Any]:
     """The trial's own settings, without what is a tag."""
-    tagged = ("data", "device", "threads", "torch", "source", "seed")
+    tagged = ("data", "device", "threads", "processes", "torch", "source", "seed")
     return flatten({key: value for key, value in trial.config.items() if key not in tagged})
 
 
@@ -40,6 +40,7 @@ def tags(number: int, trial: Trial) -> dict[str, str]:
         "seed": str(config["seed"]),
         "device": config["device"],
         "threads": str(config["threads"]),
+        "processes": str(config["processes"]),
         "version.python": platform.python_version(),
         **{f"version.{name}": version(name) for name in VERSIONS},
         "source": config["source"],

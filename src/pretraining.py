@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +23,14 @@ from src.build import build
 from src.data.pack import Manifest, open_images
 from src.loop import Normalise, Step, train
 from src.optim import make_optimizer, scaled_learning_rate
+from src.processes import agree, world
 from src.start import begin
 from src.trial import CHECKPOINT, RECORD, Trial, build_method, trial_flops
 
 if TYPE_CHECKING:
     from src.methods.method import Method
 
+TRAIN = "train"  # the first process's word to the others
 RESIDENT_BYTES = 2**30  # larger data sets stay memory-mapped
 
 
@@ -50,14 +52,21 @@ def run_trial(
 ) -> Generator[Progress, None, None]:
     """Train a trial from where it stands to its end, yielding after each row of its history; then record it.
 
-    With ``classes``, those of the images of ``probe``, it trains on these instead of ``pretrain``.
+    With ``classes``, those of the images of ``probe``, it trains on these instead of ``pretrain``. Raises ValueError
+    where the trial takes another number of processes.
 
     Closing the iterator early leaves a checkpoint, never a record. Raises files.Busy where another process trains it.
     """
+    if trial.config["processes"] != world():
+        raise ValueError(
+            f"trial {trial.key} takes {trial.config['processes']} processes, and this is {world()}: "
+            "only src.train can be started with torchrun"
+        )
     with files.locked(trial.folder / ".lock"):
         files.remove_partials(trial.folder)
         if trial.record() is None:
             files.write_json(trial.folder / "config.json", trial.config)
+            agree(TRAIN)
             yield from _train_and_record(trial, manifest, device, checkpoint_seconds, classes)
 
 
@@ -66,6 +75,10 @@ def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Opti
     method = build_method(trial.config, manifest.shape)
     begin(method, trial.config["start"], trial.folder.parent)
     method.to(device)
+    if trial.config["compile"]:
+        for encoder in method.encoders():
+            name = "tokens" if hasattr(encoder, "tokens") else "forward"
+            setattr(encoder, name, torch.compile(getattr(encoder, name)))
     settings = trial.config["optimizer"]
     decays = {name: settings[name] for name in ("weight_decay", "layer_decay")}
     return method, make_optimizer(method, build(settings["factory"]), **decays)
@@ -111,8 +124,7 @@ def _train_and_record(
     schedule = trial.config["schedule"]
     method, optimizer = prepare(trial, manifest, device)
     state = _Checkpoint.load(trial.folder, method, optimizer, device)
-    rows = schedule["rows"] * schedule["evaluations"]
-    boundaries = {round(trial.steps * k / rows): k for k in range(1, rows + 1)}
+    boundaries = _boundaries(trial)
     flops = trial_flops(trial, manifest)
     status, since_row, started, saved = "complete", [], time.monotonic(), time.monotonic()
     steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=state.step, classes=classes)
@@ -124,6 +136,7 @@ def _train_and_record(
         since_row = []
         if not all(math.isfinite(value) for value in row.values()):
             status = "diverged"
+            agree(False)
             break
         evaluate = boundaries[step.number] % schedule["rows"] == 0
         if evaluate:
@@ -135,12 +148,34 @@ def _train_and_record(
             yield Progress(row, evaluate, method)
         except GeneratorExit:
             state.save(trial.folder, method, optimizer)
+            agree(False)
             raise
+        agree(True)
         if time.monotonic() - saved >= checkpoint_seconds:
             state.save(trial.folder, method, optimizer)
             saved = time.monotonic()
         started = time.monotonic()
     _write_record(trial, status, state, flops)
+
+
+def follow(trial: Trial, manifest: Manifest, device: str) -> Any:
+    """What every process but the first does for a trial: its share of each step; then the first's last word."""
+    word = agree(None)
+    while word == TRAIN:
+        method, optimizer = prepare(trial, manifest, device)
+        state = _Checkpoint.load(trial.folder, method, optimizer, device)
+        boundaries = _boundaries(trial)
+        for step in training_steps(trial, manifest, method, optimizer, device=device, first_step=state.step):
+            if step.number in boundaries and not agree(None):
+                break
+        word = agree(None)
+    return word
+
+
+def _boundaries(trial: Trial) -> dict[int, int]:
+    """The last step of each row of the history -> the row's number from 1."""
+    rows = trial.config["schedule"]["rows"] * trial.config["schedule"]["evaluations"]
+    return {round(trial.steps * k / rows): k for k in range(1, rows + 1)}
 
 
 def _row(steps: list[Step], batch_size: int, flops: int) -> dict[str, float]:

@@ -45,7 +45,7 @@ def begin(method: Method, start: dict[str, Any], store: Path) -> None:
     """
     if start["weights"] is not None:
         weights = load_file(_kept(start["weights"], store))
-        for encoder in encoders(method):
+        for encoder in method.encoders():
             encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items()}, strict=False)
     freeze(method.encoder, start["frozen"])
 
@@ -58,12 +58,6 @@ def check_start(method: Method, start: dict[str, Any], store: Path) -> None:
     count = len(layers(method.encoder))
     if start["frozen"] > count:
         raise ValueError(f"start.frozen must be at most the encoder's {count} layers, got {start['frozen']}")
-
-
-def encoders(method: Method) -> list[nn.Module]:
-    """The encoder and, where a teacher follows it, the teacher's."""
-    teacher = getattr(method, "teacher", None)
-    return [method.encoder] if teacher is None else [method.encoder, teacher[0]]
 
 
 def freeze(encoder: nn.Module, count: int) -> None:

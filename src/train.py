@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src import app, check
+from src import app, check, processes
 
 if TYPE_CHECKING:
     from src.data.pack import Manifest
@@ -38,6 +38,9 @@ def train(config: DictConfig) -> float:
     if settings["max_hours"] is not None:
         check.number("max_hours", settings["max_hours"], above=0)
     set_up(settings["device"], settings["threads"])
+    if processes.world() > 1 and settings["dry_run"]:
+        raise ValueError("dry_run counts one process: run it without torchrun")
+    processes.join(settings["device"])
     manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
     store = Path(settings["folders"]["store"])
     settings["start"] = keep_start(settings["start"], store)
@@ -51,13 +54,25 @@ def train(config: DictConfig) -> float:
 
         FORECASTS.append(forecast(number or 0, overrides, trial, manifest, settings["evaluation"], settings["device"]))
         return 0.0
+    if processes.rank() > 0:
+        return _follow(trial, manifest, settings["device"])
     if not SESSIONS:
         SESSIONS.append(_open(settings, trial, manifest, criteria))
     entries = SESSIONS[0].study.entries
     if number is None:  # a trial by hand: asked for before, or the next of its study
         number = next((n for n, entry in entries.items() if entry["trial"] == trial.key), len(entries))
         overrides = entries[number]["overrides"] if number in entries else overrides
-    return SESSIONS[0].carry(number, overrides, trial)
+    value = SESSIONS[0].carry(number, overrides, trial)
+    return float(processes.agree(value))
+
+
+def _follow(trial: Trial, manifest: Manifest, device: str) -> float:
+    from src.pretraining import follow
+
+    value = follow(trial, manifest, device)
+    if value is None:
+        raise app.OutOfTime
+    return float(value)
 
 
 def _proposal() -> tuple[int | None, list[str]]:
@@ -126,7 +141,9 @@ def main() -> None:
     try:
         app.run(train, "train")
     except app.OutOfTime:
-        print(f"the budget of hours is spent; the same command goes on: {resume}")
+        if processes.rank() == 0:
+            processes.agree(None)
+            print(f"the budget of hours is spent; the same command goes on: {resume}")
     except SystemExit as end:
         if SESSIONS and end.code == app.INTERRUPTED:
             print(f"interrupted; finished trials are kept, the same command goes on: {resume}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from src.build import build
 from src.data.pack import Manifest, Shape
 from src.loop import step_flops
 from src.optim import SCALING, make_optimizer
+from src.processes import check_shares, world
 from src.rng import global_generator
 from src.source import imported_libraries, source_checksum
 from src.start import check_start
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 CHECKPOINT = "checkpoint.pt"
 PRECISIONS = ("fp32", "bf16")
+COMPILERS = ("g++", "clang++")  # that torch.compile may use on a CPU
 LIBRARIES = ("timm", "torchvision")  # whose release decides what a model or an optimizer does
 DETERMINES_WEIGHTS = (
     "model",
@@ -37,6 +40,7 @@ DETERMINES_WEIGHTS = (
     "seed",
     "precision",
     "start",
+    "compile",
 )
 
 
@@ -98,8 +102,9 @@ def identify(config: dict[str, Any], manifest: Manifest, store: Path, *, device:
         "mean": list(manifest.mean),
         "std": list(manifest.std),
     }
-    _check(trial_config, manifest, store)
-    trial_config |= {"device": torch.device(device).type, "threads": threads, **numerics(trial_config)}
+    _check(trial_config, manifest, store, device)
+    kind = torch.device(device).type
+    trial_config |= {"device": kind, "threads": threads, "processes": world(), **numerics(trial_config)}
     return Trial(trial_config, store / files.fingerprint(trial_config))
 
 
@@ -147,7 +152,7 @@ def read_trial(folder: Path) -> Trial:
     return Trial(config, folder)
 
 
-def _check(config: dict[str, Any], manifest: Manifest, store: Path) -> None:
+def _check(config: dict[str, Any], manifest: Manifest, store: Path, device: str) -> None:
     schedule, optimizer, count = config["schedule"], config["optimizer"], manifest.splits["pretrain"]["count"]
     check.number("batch_size", config["batch_size"], at_least=2, whole=True)
     check.number("seed", config["seed"], at_least=0, whole=True)
@@ -175,6 +180,15 @@ def _check(config: dict[str, Any], manifest: Manifest, store: Path) -> None:
         decays = {name: optimizer[name] for name in ("weight_decay", "layer_decay")}
         make_optimizer(method, build(optimizer["factory"]), **decays)
     check_start(method, config["start"], store)
+    check_shares(method, config["batch_size"], device)
+    check_compiler(config["compile"])
+
+
+def check_compiler(wanted: bool) -> None:
+    """Raise ValueError where torch.compile is wanted and finds no compiler."""
+    check.flag("compile", wanted)
+    if wanted and not any(map(shutil.which, COMPILERS)):
+        raise ValueError(f"compile must be false where none of {', '.join(COMPILERS)} is installed, got true")
 
 
 def build_method(config: dict[str, Any], shape: Shape) -> Method:

@@ -16,7 +16,7 @@ def patches_of(images: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "n 
 
 
 def standardised(patches: Float[Tensor, "n t p"]) -> Float[Tensor, "n t p"]:
-    """Each patch by its own mean and deviation, the target of MAE's best variant (section 4.1)."""
+    """Each patch by its own mean and deviation, the target of MAE's best variant on photographs (section 4.1)."""
     var, mean = torch.var_mean(patches, dim=-1, keepdim=True)
     return (patches - mean) / (var + 1e-6).sqrt()
 
@@ -35,13 +35,17 @@ class MAE(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module, *, masked: float, width: int, depth: int, heads: int) -> None:
+    def __init__(
+        self, encoder: nn.Module, *, masked: float, standardise: bool, width: int, depth: int, heads: int
+    ) -> None:
         check.number("method.masked", masked, above=0, below=1)
+        check.flag("method.standardise", standardise)
         check.number("method.width", width, at_least=1, whole=True)
         check.number("method.depth", depth, at_least=1, whole=True)
         check.number("method.heads", heads, at_least=1, whole=True)
         vit = check_tokens(encoder, "mae")
         super().__init__(encoder, projector=None)
+        self.standardise = standardise
         self.tokens = vit.grid[0] * vit.grid[1]
         self.masked = min(self.tokens - 1, max(1, round(masked * self.tokens)))
         channels: int = encoder.patch_embed.proj.in_channels  # type: ignore[union-attr, assignment]
@@ -58,6 +62,8 @@ class MAE(Method):
         vit = check_tokens(self.encoder, "mae")
         kept, masked = (x.to(views.device) for x in random_split(len(views), self.tokens, self.masked))
         predicted = self.decoder(vit.tokens(views, kept), kept, masked)
-        truth = standardised(patches_of(views, vit.patch))
+        truth = patches_of(views, vit.patch)
+        if self.standardise:
+            truth = standardised(truth)
         truth = truth.gather(1, masked[:, :, None].expand(-1, -1, truth.shape[2]))
         return F.mse_loss(predicted, truth)

@@ -26,6 +26,11 @@ class Method(nn.Module):
         self.projector: nn.Module = NoProjector(encoder.features) if projector is None else projector(encoder.features)  # type: ignore[arg-type]
         self.diagnostics: dict[str, Float[Tensor, ""]] = {}
 
+    def encoders(self) -> list[nn.Module]:
+        """The encoder and, where a teacher follows it, the teacher's."""
+        teacher = getattr(self, "teacher", None)
+        return [self.encoder] if teacher is None else [self.encoder, teacher[0]]
+
     def after_step(self, progress: float) -> None:
         """What follows the weights, such as a teacher, after each step; ``progress`` in (0, 1] of the training."""
 

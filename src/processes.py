@@ -1,0 +1,96 @@
+"""Several processes train one trial: torchrun starts them, each encodes its share of every batch, the first records."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from src.methods.method import Method
+
+
+def world() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def join(device: str) -> None:
+    """Meet the others, once."""
+    if world() == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+
+
+def agree(value: Any) -> Any:
+    """The first process's value, in every process."""
+    if world() == 1:
+        return value
+    import torch.distributed as dist
+
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def check_shares(method: Method, batch_size: int, device: str) -> None:
+    """Raise ValueError where a batch can't be shared, or its statistics can't."""
+    if world() == 1:
+        return
+    if batch_size % world():
+        raise ValueError(f"batch_size must be a multiple of the {world()} processes, got {batch_size}")
+    from torch import nn
+
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    if device == "cpu" and any(isinstance(module, norms) for module in method.encoder.modules()):
+        raise ValueError(
+            "torch shares batch norm's statistics between GPUs only: on several CPU processes choose model.norm=group, "
+            "or a transformer"
+        )
+
+
+def share(method: Method) -> nn.Module:
+    """What every process calls for the loss of a whole batch, and whose gradients are those of one process.
+
+    An encoder is given this process's share of the batch, and its output is gathered, so that projector and loss see
+    the whole batch in every process. The gradients of all parameters are averaged: those of projector and loss are the
+    same everywhere, and the encoder's, each of one share, count as many times as there are shares.
+    """
+    if world() == 1:
+        return method
+    from torch import nn
+    from torch.nn.parallel import DistributedDataParallel
+
+    for encoder in method.encoders():
+        nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+        name = "tokens" if hasattr(encoder, "tokens") else "forward"
+        setattr(encoder, name, partial(_gathered, encoder, getattr(encoder, name)))
+    return DistributedDataParallel(method, forward_sync_buffers=False)
+
+
+def _gathered(encoder: nn.Module, encode: Any, *inputs: Tensor | None) -> Tensor:
+    if not encoder.training:
+        whole: Tensor = encode(*inputs)
+        return whole
+    import torch
+    import torch.distributed as dist
+
+    own = encode(*(None if x is None else x.chunk(world())[rank()] for x in inputs)).contiguous()
+    if own.requires_grad:
+        own.register_hook(lambda gradient: gradient * world())
+    parts = [torch.empty_like(own) for _ in range(world())]
+    dist.all_gather(parts, own.detach())
+    parts[rank()] = own
+    return torch.cat(parts)

@@ -1,0 +1,132 @@
+"""survey: trains every method alike, keeps the trial table, and writes how each of them learns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src import app
+
+
+def survey(config: DictConfig) -> None:
+    """Carry every method on every data set, then write the table and its page."""
+    from src import check
+    from src.screen import make_console
+    from src.survey_page import render, survey_table
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    check.flag("page_only", settings["page_only"])
+    check.listed("seeds", settings["seeds"])
+    check.number("jobs", settings["jobs"], at_least=1, whole=True)
+    check.number("timed_steps", settings["timed_steps"], at_least=1, whole=True)
+    console = make_console()
+    if not settings["page_only"]:
+        for data in settings["data"]:
+            if not (Path(settings["folders"]["data"]) / data / "budgets").exists():
+                _stage("prepare", f"data={data}")
+        wanted = [(data, name) for name in settings["methods"] for data in settings["data"]]
+        with ThreadPoolExecutor(settings["jobs"]) as pool:
+            for line in pool.map(lambda pair: _carry(pair[0], pair[1], settings), wanted):
+                console.print(line, highlight=False)
+        for data in settings["data"]:
+            for name, like in settings["supervised"].items():
+                console.print(_supervise(data, name, like, settings), highlight=False)
+        _keep(settings)
+    found = render(Path(settings["page"]), Path(settings["table"]), settings["columns"])
+    console.print(survey_table(found))
+    console.print(f"written: {settings['page']}", highlight=False)
+
+
+def _study(data: str, name: str) -> str:
+    return f"survey-{data}-{name}"
+
+
+def _stage(stage: str, *arguments: str) -> None:
+    """Run a stage as a person would. Ends this command where it fails; the stage has said why."""
+    command = [sys.executable, "-m", f"src.{stage}", *arguments]
+    done = subprocess.run(command, text=True, capture_output=True)
+    if done.returncode:
+        raise ValueError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _carry(data: str, name: str, settings: dict[str, Any]) -> str:
+    """Choose a method's learning rate by the labels of ``probe`` alone, then train it with fresh seeds and score these
+    on ``val``."""
+    study, runs = _study(data, name), Path(settings["folders"]["runs"])
+    _stage("train", "-m", f"pool=survey_{data}", f"study={study}", *settings["methods"][name])
+    tried = json.loads((runs / study / "study.json").read_text())["trials"]
+    number = 0
+    if len({trial["trial"] for trial in tried if trial["status"] == "complete"}) > 1:
+        _stage("budget", f"study={study}", f"file={settings['folders']['data']}/{data}/budgets/all.csv", "threads=1")
+        _stage("selection", f"study={study}", "rule=labels_all")
+        number = json.loads((runs / study / "selection.json").read_text())["winners"][0]["number"]
+    _stage("confirm", f"study={study}", f"trials=[{number}]", f"seeds={_listed(settings)}")
+    _stage("probe", f"study={study}-confirm", "threads=1")
+    return f"{study}: trial {number} with seeds {_listed(settings)}"
+
+
+def _supervise(data: str, name: str, like: str, settings: dict[str, Any]) -> str:
+    study = _study(data, like)
+    _stage("supervised", f"study={study}", f"seeds={_listed(settings)}")
+    _stage("probe", f"study={study}-supervised", "threads=1")
+    return f"{study}-supervised: the reference {name}"
+
+
+def _listed(settings: dict[str, Any]) -> str:
+    return f"[{','.join(map(str, settings['seeds']))}]"
+
+
+def _keep(settings: dict[str, Any]) -> None:
+    """Write every fresh trial to the table, under its name on the page, with what an epoch of it takes."""
+    from dataclasses import replace
+
+    from src.judged_pool import judged_pool
+    from src.record import StudyRecord
+    from src.tracking import git_tags
+    from src.trial_table import write_table
+
+    pools, epochs = [], {}
+    for data in settings["data"]:
+        suffixes = {name: f"{name}-confirm" for name in settings["methods"]}
+        suffixes |= {name: f"{like}-supervised" for name, like in settings["supervised"].items()}
+        for name, suffix in suffixes.items():
+            record = StudyRecord(Path(settings["folders"]["runs"]) / _study(data, suffix))
+            pool = replace(judged_pool(record), name=_study(data, name))
+            pools.append(pool)
+            epochs[pool.name] = _epoch(record, settings["timed_steps"])
+    write_table(Path(settings["table"]), pools, {"epochs": epochs, "git": git_tags()})
+
+
+def _epoch(record: Any, timed: int) -> dict[str, float]:
+    """Counted operations and seconds of one pass over the images, from the median of some timed steps on one thread."""
+    import statistics
+    import time
+    from itertools import islice, pairwise
+
+    import torch
+
+    from src.data.pack import read_labels
+    from src.pretraining import prepare, training_steps
+    from src.trial import trial_flops
+
+    trial = record.entries[0].trial
+    labelled = "classes" in trial.config["data"]
+    split = "probe" if labelled else "pretrain"
+    classes = torch.from_numpy(read_labels(record.manifest, split)["class"]) if labelled else None
+    method, optimizer = prepare(trial, record.manifest, "cpu")
+    torch.set_num_threads(trial.config["threads"])
+    steps = training_steps(trial, record.manifest, method, optimizer, device="cpu", first_step=0, classes=classes)
+    marks = [time.perf_counter() for _ in islice(steps, timed + 1)]
+    per_epoch = record.manifest.splits[split]["count"] // trial.config["batch_size"]
+    seconds = statistics.median(after - before for before, after in pairwise(marks))
+    return {"gflop": trial_flops(trial, record.manifest) * per_epoch / 1e9, "seconds": seconds * per_epoch}
+
+
+if __name__ == "__main__":
+    app.run(survey, "survey")
