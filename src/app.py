@@ -47,7 +47,7 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
 
     try:
         hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(task)()
-    except (CompactHydraException, OmegaConfBaseException) as error:
+    except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
         sys.exit(f"error: {_mend(error, config_name)}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -71,7 +71,7 @@ def _mend(error: Exception, config_name: str) -> str:
         return f"{group}={option} doesn't exist{_nearest(option, options)}; the options are {', '.join(options)}"
     key = re.search(r"(?:Could not override|Could not append to config\. An item is already at) '([^']+)'", text)
     if key is None:
-        return text
+        return text.replace("Got NoneType", "got null: ~group leaves a group out")
     name = key[1].split("@")[0]
     if "already at" in key[0]:
         return f"{name} is already in the configuration: write {name}=value without a +"

@@ -7,6 +7,7 @@ import itertools
 import logging
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +16,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src import check
+from src.conditional import Conditional, take_out
+
+SPACES = Path(__file__).resolve().parent.parent / "conf" / "space"
 
 
 class Sweep(Callback):
@@ -31,6 +35,8 @@ class Sweep(Callback):
 
         optuna.logging.set_verbosity(logging.WARNING)
         try:
+            with open_dict(config):
+                take_out(config, SPACES)
             Sweep.space = search_space(config)
             complete(config, Sweep.space)
             Sweep.trials = config.hydra.sweeper.n_trials
@@ -41,7 +47,12 @@ class Sweep(Callback):
     @classmethod
     def lines(cls) -> list[str]:
         """The search space as it was written."""
-        return [str(override.input_line) for _, override in sorted(cls.space.items())]
+        return [str(override.input_line) for _, override in sorted(cls.space.items())] + Conditional.lines()
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """Every key that some proposal sets."""
+        return {*cls.space, *Conditional.names()}
 
     @classmethod
     def ends(cls) -> list[tuple[str, Any]]:
@@ -70,8 +81,10 @@ def complete(config: DictConfig, space: dict[str, Override]) -> None:
     check.number("hydra.sweeper.n_trials", config.hydra.sweeper.n_trials, at_least=1, whole=True)
     if config.hydra.sweeper.n_jobs != 1:
         raise ValueError(f"hydra.sweeper.n_jobs must be 1, got {config.hydra.sweeper.n_jobs}: use threads instead")
-    defaults = {name: default_of(config, name) for name in space}
-    for name, override in space.items():
+    existing = [condition.space for condition in Conditional.conditions if condition.holds({}, config)]
+    whole = {name: override for part in (space, *existing) for name, override in part.items()}
+    defaults = {name: default_of(config, name) for name in whole}
+    for name, override in whole.items():
         _check_inside(name, override, defaults[name])
     sampler = config.hydra.sweeper.sampler
     with open_dict(config):

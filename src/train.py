@@ -40,20 +40,20 @@ def train(config: DictConfig) -> float:
     set_up(settings["device"], settings["threads"])
     if processes.world() > 1 and settings["dry_run"]:
         raise ValueError("dry_run counts one process: run it without torchrun")
-    processes.join(settings["device"])
     manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
     store = Path(settings["folders"]["store"])
     settings["start"] = keep_start(settings["start"], store)
     trial = identify(settings, manifest, store, device=settings["device"], threads=settings["threads"])
     number, overrides = _proposal()
     criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
-    if not (SESSIONS or FORECASTS):
+    if not (SESSIONS or FORECASTS or processes.rank()):
         _check_space(settings, trial, manifest, criteria)
     if settings["dry_run"]:
         from src.forecast import forecast
 
         FORECASTS.append(forecast(number or 0, overrides, trial, manifest, settings["evaluation"], settings["device"]))
         return 0.0
+    processes.join(settings["device"])
     if processes.rank() > 0:
         return _follow(trial, manifest, settings["device"])
     if not SESSIONS:
@@ -83,7 +83,7 @@ def _proposal() -> tuple[int | None, list[str]]:
         return None, task
     from src.sweep import Sweep
 
-    return int(hydra.job.num), [override for override in task if override.partition("=")[0] in Sweep.space]
+    return int(hydra.job.num), [override for override in task if override.partition("=")[0] in Sweep.names()]
 
 
 def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, criteria: list[dict[str, Any]]) -> None:
@@ -98,7 +98,7 @@ def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, cri
         return
     from src.sweep import Sweep
 
-    for name in Sweep.space:
+    for name in sorted(Sweep.names()):
         if re.split(r"[.@]", name)[0] not in DETERMINES_WEIGHTS or "@" in name:
             raise ValueError(
                 f"{name} can't be swept, since the trials of a study share it: "

@@ -46,6 +46,10 @@ def test_help_says_what_a_stage_does_and_how(stage: str, project: Project) -> No
         (["-m", "sweep=random", "criterion=nesum"], "criterion=nesum has no better direction and can't guide a sweep"),
         (["experiment=digit"], "did you mean digits"),
         (["data=none"], "data=none doesn't exist"),
+        (
+            ["-m", "space/model=null"],
+            "Config group override must be a string or a list. got null: ~group leaves a group",
+        ),
         (["+seed=3"], "write seed=value without a +"),
         (["study=2024"], "study must be a name of letters, digits, . - and _ (quote a number), got 2024"),
         (["study=a/b"], "study must be a name of letters, digits, . - and _ (quote a number), got 'a/b'"),

@@ -11,7 +11,7 @@ from tests.project import ROOT
 
 STAGES = {f"src.{path.stem}" for path in (ROOT / "conf").glob("*.yaml")}
 PURE = ("src.methods", "src.models", "src.augmentation", "src.criteria", "src.probes", "src.stats")
-KNOW_HYDRA = STAGES | {"src.app", "src.build", "src.definitions", "src.sweep"}
+KNOW_HYDRA = STAGES | {"src.app", "src.build", "src.definitions", "src.sweep", "src.conditional"}
 FILES = sorted((ROOT / "src").rglob("*.py"))
 
 
@@ -40,7 +40,7 @@ def test_layers(path: Path) -> None:
         assert not within(imported, "mlflow")
     if name not in KNOW_HYDRA:
         assert not within(imported, "hydra", "omegaconf")
-    if name not in ("src.samplers", "src.sweep"):
+    if name not in ("src.samplers", "src.sweep", "src.conditional"):
         assert not within(imported, "optuna")
     assert not within(imported, *STAGES)
     assert not within(imported, "lightly", "pytest", "tests", "bench")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from src import check
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
-    "group": lambda channels: nn.GroupNorm(num_groups=min(8, channels), num_channels=channels),
+    "group": lambda channels: nn.GroupNorm(num_groups=math.gcd(8, channels), num_channels=channels),
     "none": nn.Identity,
 }
 STRIDE_EVERY = 2

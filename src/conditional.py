@@ -1,0 +1,138 @@
+"""Search spaces whose keys exist only where another key has some value: knobs of one method, sizes of local views."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+GROUPS = ("method", "model", "optimizer")  # each option has a file in conf/space/<group>/
+CONDITION = re.compile(r"([\w.]+)(=|>)([\w.]+)")
+
+
+class Term(NamedTuple):
+    """That a key is a value, or more than it."""
+
+    name: str
+    sign: str  # =, >
+    value: str
+
+    def holds(self, drawn: Mapping[str, Any], config: DictConfig) -> bool:
+        """By what was drawn, or by the configuration where the key isn't swept."""
+        chosen = config.hydra.runtime.choices
+        found = drawn.get(self.name, chosen.get(self.name) or OmegaConf.select(config, self.name))
+        if found is None:
+            return False
+        return float(found) > float(self.value) if self.sign == ">" else str(found) == self.value
+
+
+class Condition(NamedTuple):
+    """Keys that are swept where all terms hold."""
+
+    terms: tuple[Term, ...]
+    space: dict[str, Override]
+
+    def holds(self, drawn: Mapping[str, Any], config: DictConfig) -> bool:
+        return all(term.holds(drawn, config) for term in self.terms)
+
+    def lines(self) -> list[str]:
+        """As they were written, the condition first."""
+        where = " ".join("".join(term) for term in self.terms)
+        return [f"{where}: {override.input_line}" for override in self.space.values()]
+
+
+class Conditional:
+    """The conditional part of this process's search space."""
+
+    conditions: ClassVar[list[Condition]] = []
+
+    @classmethod
+    def names(cls) -> set[str]:
+        return {name for condition in cls.conditions for name in condition.space}
+
+    @classmethod
+    def lines(cls) -> list[str]:
+        return [line for condition in cls.conditions for line in condition.lines()]
+
+
+def suggest(config: DictConfig, trial: Trial) -> None:
+    """Complete a proposal, as Hydra's sweeper asks for it: draw the keys that exist under what has been drawn."""
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
+
+    for condition in Conditional.conditions:
+        if condition.holds(trial.params, config):
+            for name, override in condition.space.items():
+                trial._suggest(name, create_optuna_distribution_from_override(override))
+
+
+def take_out(config: DictConfig, folder: Path) -> None:
+    """Leave the sweeper the keys that always exist; what is conditional, on values or on a swept group's option, is
+    kept here. A key of the command line is unconditional.
+
+    Raises ValueError on a condition that can't be read.
+    """
+    given = parsed(config.hydra.overrides.task)
+    params: Any = OmegaConf.to_container(config.hydra.sweeper.params or {})
+    plain, conditions = _split(params, ())
+    swept = _of_params(plain) | given
+    for group in GROUPS:
+        override = swept.get(group)
+        if (
+            override is None
+            or not override.is_sweep_override()
+            or not config.hydra.runtime.choices.get(f"space/{group}")
+        ):
+            continue
+        of_default = _of_option(folder, group, config.hydra.runtime.choices[group])
+        owned = {name for condition in of_default for name in condition.space}
+        plain = {name: value for name, value in plain.items() if name not in owned}
+        conditions = [condition for condition in conditions if not owned & condition.space.keys()]
+        for option in override.sweep_iterator():
+            conditions += _of_option(folder, group, str(option))
+    Conditional.conditions = [
+        Condition(terms, {name: override for name, override in space.items() if name not in given})
+        for terms, space in conditions
+    ]
+    config.hydra.sweeper.params = plain
+    if Conditional.conditions:
+        config.hydra.sweeper.custom_search_space = f"{__name__}.suggest"
+
+
+def _of_option(folder: Path, group: str, option: str) -> list[Condition]:
+    """An option's keys, under the condition that it is chosen."""
+    path = folder / group / f"{option}.yaml"
+    params: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else None
+    chosen = (Term(group, "=", option),)
+    plain, nested = _split(params or {}, chosen)
+    return [Condition(chosen, _of_params(plain)), *nested]
+
+
+def _split(params: Mapping[str, Any], terms: tuple[Term, ...]) -> tuple[dict[str, Any], list[Condition]]:
+    """Plain keys, and the conditions among them: ``method.local_views>0: {augmentation.local.size: ...}``."""
+    plain, conditions = {}, []
+    for key, value in params.items():
+        if not isinstance(value, Mapping):
+            plain[key] = value
+            continue
+        found = CONDITION.fullmatch(key)
+        if found is None:
+            raise ValueError(f"a condition of the search space must be key=value or key>number, got {key}")
+        conditions.append(Condition((*terms, Term(found[1], found[2], found[3])), _of_params(value)))
+    return plain, conditions
+
+
+def _of_params(params: Mapping[str, Any]) -> dict[str, Override]:
+    return parsed(f"{key}={value}" for key, value in params.items())
+
+
+def parsed(lines: Iterable[str]) -> dict[str, Override]:
+    overrides = OverridesParser.create().parse_overrides(list(lines))
+    return {override.get_key_element(): override for override in overrides}
