@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything also works without make: see README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help repro test study ui lint faults clean-list clean
+.PHONY: help repro test study survey ui lint faults clean-list clean
 
 ENVIRONMENT := .venv/.complete
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -19,6 +19,9 @@ test: $(ENVIRONMENT)    ## every test
 study: $(ENVIRONMENT)   ## train the pools that criteria are judged on (hours; resumable), write docs/study.md and second.md
 	@$(RUN) python -m src.evidence
 	@$(RUN) python -m src.evidence round=second
+
+survey: $(ENVIRONMENT)  ## train every method on both data sets (an hour and a half; resumable), write docs/methods.md
+	@$(RUN) python -m src.survey jobs=2
 
 ui: $(ENVIRONMENT)      ## the MLflow UI on this project's store, on http://127.0.0.1:5000
 	@$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --workers 1

@@ -12,8 +12,7 @@ from rich.table import Table
 from src import app
 from src.screen import make_console
 
-FOLDER = "src.data.folder.folder"
-PHOTOGRAPHS = ("augmentation=natural", "augmentation@evaluation.reference=natural")
+DEFAULT_RECIPE = "digits"  # of src.train
 
 
 def prepare(config: DictConfig) -> None:
@@ -38,8 +37,9 @@ def prepare(config: DictConfig) -> None:
     console = make_console()
     console.print(table)
     chosen = [override for override in HydraConfig.get().overrides.task if not override.startswith("data.source.")]
-    if data["source"]["_target_"] == FOLDER:  # the recipe by default is for digits
-        chosen += [f"study={data['name']}", "sweep=random", *PHOTOGRAPHS]
+    if data["recipe"] != DEFAULT_RECIPE:
+        recipe = [f"augmentation={data['recipe']}", f"augmentation@evaluation.reference={data['recipe']}"]
+        chosen += [f"study={data['name']}", "sweep=random", *recipe]
     console.print(f"next: python -m src.train -m {' '.join(chosen)}".rstrip(), highlight=False)
 
 

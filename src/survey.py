@@ -61,8 +61,9 @@ def _carry(data: str, name: str, settings: dict[str, Any]) -> str:
     study, runs = _study(data, name), Path(settings["folders"]["runs"])
     _stage("train", "-m", f"pool=survey_{data}", f"study={study}", *settings["methods"][name])
     tried = json.loads((runs / study / "study.json").read_text())["trials"]
-    number = 0
-    if len({trial["trial"] for trial in tried if trial["status"] == "complete"}) > 1:
+    healthy = {trial["trial"]: trial["number"] for trial in reversed(tried) if trial["status"] == "complete"}
+    number = next(iter(healthy.values()), 0)
+    if len(healthy) > 1:
         _stage("budget", f"study={study}", f"file={settings['folders']['data']}/{data}/budgets/all.csv", "threads=1")
         _stage("selection", f"study={study}", "rule=labels_all")
         number = json.loads((runs / study / "selection.json").read_text())["winners"][0]["number"]

@@ -42,8 +42,8 @@ def train(config: DictConfig) -> float:
         raise ValueError("dry_run counts one process: run it without torchrun")
     manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
     store = Path(settings["folders"]["store"])
-    settings["start"] = keep_start(settings["start"], store)
-    trial = identify(settings, manifest, store, device=settings["device"], threads=settings["threads"])
+    begun = settings | {"start": keep_start(settings["start"], store)}
+    trial = identify(begun, manifest, store, device=settings["device"], threads=settings["threads"])
     number, overrides = _proposal()
     criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
     if not (SESSIONS or FORECASTS or processes.rank()):
@@ -89,8 +89,10 @@ def _proposal() -> tuple[int | None, list[str]]:
 def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, criteria: list[dict[str, Any]]) -> None:
     """Raise ValueError where the default configuration or an end of the search space can't be trained or measured."""
     from src.protocol import check_guide, check_protocol, warn_of_refused
+    from src.start import keep_start
     from src.trial import DETERMINES_WEIGHTS, dimensions, identify
 
+    store = trial.folder.parent
     check_protocol(settings["evaluation"], manifest)
     check_guide(settings["criterion"], settings["evaluation"], dimensions(trial, manifest.shape))
     warn_of_refused(criteria, settings["evaluation"], dimensions(trial, manifest.shape))
@@ -111,7 +113,8 @@ def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, cri
         OmegaConf.update(changed, name, value)
         plain: Any = OmegaConf.to_container(changed)
         try:
-            end = identify(plain, manifest, trial.folder.parent, device=plain["device"], threads=plain["threads"])
+            begun = plain | {"start": keep_start(plain["start"], store)}
+            end = identify(begun, manifest, store, device=plain["device"], threads=plain["threads"])
             check_guide(plain["criterion"], plain["evaluation"], dimensions(end, manifest.shape))
         except ValueError as error:
             raise ValueError(f"the search space has {name}={value}: {error}") from None

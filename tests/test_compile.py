@@ -1,0 +1,36 @@
+"""torch.compile as an option: another trial, close to the eager one, and the same bits whenever it is run again."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.project import TINY_TRIAL, Project
+
+
+def test_a_compiled_trial_repeats_itself_and_stays_close_to_the_eager_one(project: Project) -> None:
+    project.prepare()
+    caches = [{"TORCHINDUCTOR_CACHE_DIR": str(project.folder / f"cache{number}")} for number in range(2)]
+    found = []
+    for environment in caches:
+        project.ok("train", *TINY_TRIAL, "compile=true", "study=compiled", **environment)
+        key = project.json("runs/compiled/study.json")["trials"][0]["trial"]
+        folder = project.folder / "runs/store" / key
+        found.append((folder / "record.json").read_bytes())
+        rows = project.json(f"runs/store/{key}/history.json")
+        shutil.rmtree(folder)
+    assert found[0] == found[1]
+    project.ok("train", *TINY_TRIAL, "study=eager")
+    eager = project.json("runs/eager/study.json")["trials"][0]["trial"]
+    assert eager != key
+    plain = project.json(f"runs/store/{eager}/history.json")
+    assert [row["step"] for row in rows] == [row["step"] for row in plain]
+    assert rows[0]["loss"] == pytest.approx(plain[0]["loss"], rel=1e-3)
+
+
+def test_without_a_compiler_it_is_refused(project: Project) -> None:
+    project.prepare()
+    message = "compile must be false where none of g++, clang++ is installed, got true"
+    assert message in project.refused("train", *TINY_TRIAL, "compile=true", PATH="/nowhere")
+    assert "compile must be true or false, got 'maybe'" in project.refused("train", *TINY_TRIAL, "compile=maybe")
