@@ -48,7 +48,7 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
     try:
         hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(task)()
     except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
-        sys.exit(f"error: {_mend(error, config_name)}")
+        sys.exit(f"error: {_mend(error, config_name)}" if processes.rank() == 0 else 1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

@@ -31,7 +31,7 @@ def clean(config: DictConfig) -> None:
         elif (trial / "features").exists():
             found.append((trial / "features", "cached features", size(trial / "features")))
     configs = [store / trial / "config.json" for trial in listed]
-    begun = {files.read_json(path)["start"]["weights"] for path in configs if path.exists()}
+    begun = {files.read_json(path).get("start", {}).get("weights") for path in configs if path.exists()}
     for kept in sorted((store / WEIGHTS).glob("*.safetensors")):
         if kept.stem not in begun:
             found.append((kept, "weights that no trial began from", kept.stat().st_size))

@@ -31,7 +31,7 @@ class Term(NamedTuple):
         found = drawn.get(self.name, chosen.get(self.name) or OmegaConf.select(config, self.name))
         if found is None:
             return False
-        return float(found) > float(self.value) if self.sign == ">" else str(found) == self.value
+        return float(found) > float(self.value) if self.sign == ">" else _same(found, self.value)
 
 
 class Condition(NamedTuple):
@@ -42,6 +42,10 @@ class Condition(NamedTuple):
 
     def holds(self, drawn: Mapping[str, Any], config: DictConfig) -> bool:
         return all(term.holds(drawn, config) for term in self.terms)
+
+    def overrides(self) -> tuple[str, ...]:
+        """What makes the keys exist, as far as options and values do."""
+        return tuple("".join(term) for term in self.terms if term.sign == "=")
 
     def lines(self) -> list[str]:
         """As they were written, the condition first."""
@@ -101,9 +105,34 @@ def take_out(config: DictConfig, folder: Path) -> None:
         Condition(terms, {name: override for name, override in space.items() if name not in given})
         for terms, space in conditions
     ]
+    _check_alike(Conditional.conditions, str(config.hydra.sweeper.sampler.sampler._target_))
     config.hydra.sweeper.params = plain
     if Conditional.conditions:
         config.hydra.sweeper.custom_search_space = f"{__name__}.suggest"
+
+
+def _check_alike(conditions: list[Condition], sampler: str) -> None:
+    """Raise ValueError where a key has other choices, or for a guided sampler other ranges, under two conditions."""
+    seen: dict[str, tuple[Condition, Override]] = {}
+    for condition in conditions:
+        for name, override in condition.space.items():
+            first, other = seen.setdefault(name, (condition, override))
+            if str(override.value()) == str(other.value()):
+                continue
+            where = " and ".join(" ".join(one.overrides()) or one.lines()[0] for one in (first, condition))
+            if override.is_choice_sweep() or other.is_choice_sweep():
+                raise ValueError(f"{name} has other choices under {where}, which Optuna can't draw: leave one out")
+            if not sampler.endswith("RandomSampler"):
+                raise ValueError(
+                    f"{name} has other ranges under {where}, which misleads a guided sampler: use sweep=random"
+                )
+
+
+def _same(found: Any, value: str) -> bool:
+    try:
+        return float(found) == float(value)
+    except ValueError:
+        return str(found).lower() == value.lower()
 
 
 def _of_option(folder: Path, group: str, option: str) -> list[Condition]:

@@ -23,14 +23,13 @@ from src.build import build
 from src.data.pack import Manifest, open_images
 from src.loop import Normalise, Step, train
 from src.optim import make_optimizer, scaled_learning_rate
-from src.processes import agree, world
-from src.start import begin
+from src.processes import agree, share_statistics, world
+from src.start import begin, compile_encoders
 from src.trial import CHECKPOINT, RECORD, Trial, build_method, trial_flops
 
 if TYPE_CHECKING:
     from src.methods.method import Method
 
-TRAIN = "train"  # the first process's word to the others
 RESIDENT_BYTES = 2**30  # larger data sets stay memory-mapped
 
 
@@ -66,19 +65,18 @@ def run_trial(
         files.remove_partials(trial.folder)
         if trial.record() is None:
             files.write_json(trial.folder / "config.json", trial.config)
-            agree(TRAIN)
+            agree(trial.key)
             yield from _train_and_record(trial, manifest, device, checkpoint_seconds, classes)
 
 
 def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Optimizer]:
     """A trial's method as initialised, and its optimizer."""
     method = build_method(trial.config, manifest.shape)
+    share_statistics(method)
     begin(method, trial.config["start"], trial.folder.parent)
     method.to(device)
     if trial.config["compile"]:
-        for encoder in method.encoders():
-            name = "tokens" if hasattr(encoder, "tokens") else "forward"
-            setattr(encoder, name, torch.compile(getattr(encoder, name)))
+        compile_encoders(method)
     settings = trial.config["optimizer"]
     decays = {name: settings[name] for name in ("weight_decay", "layer_decay")}
     return method, make_optimizer(method, build(settings["factory"]), **decays)
@@ -161,7 +159,9 @@ def _train_and_record(
 def follow(trial: Trial, manifest: Manifest, device: str) -> Any:
     """What every process but the first does for a trial: its share of each step; then the first's last word."""
     word = agree(None)
-    while word == TRAIN:
+    while isinstance(word, str):
+        if word != trial.key:
+            raise RuntimeError(f"the first process trains {word}, this one {trial.key}")
         method, optimizer = prepare(trial, manifest, device)
         state = _Checkpoint.load(trial.folder, method, optimizer, device)
         boundaries = _boundaries(trial)

@@ -35,10 +35,23 @@ def probe(config: DictConfig) -> None:
         raise ValueError(f"finetune.trials must be numbers of study {study.name}, 0 to {max(numbers)}, got {tuned}")
     for name, one in settings["probe"].items():
         check.choice(f"probe.{name}.snapshots", one["snapshots"], ("all",) if name in JUDGES else ("last", "all"))
-    _probe_study(study, settings, tuned, StudyRecord(with_labels) if (with_labels / "study.json").exists() else None)
+    _probe_study(study, settings, tuned, _reference(study, with_labels))
     if (repeated / "study.json").exists():
         _probe_study(StudyRecord(repeated), settings, [], None)
     make_console().print(f"next: python -m src.selection study={settings['study']}", highlight=False)
+
+
+def _reference(study: StudyRecord, folder: Path) -> StudyRecord | None:
+    """The supervised reference of this very study, not of an earlier one of its name."""
+    from src.record import StudyRecord
+    from src.study import read_study
+
+    if not (folder / "study.json").exists():
+        return None
+    if read_study(folder)["identity"]["supervises"] != study.identity:
+        print(f"{folder} is of another search: python -m src.supervised study={study.name} trains a reference of this")
+        return None
+    return StudyRecord(folder)
 
 
 def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int], reference: StudyRecord | None) -> None:

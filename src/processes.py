@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +34,8 @@ def join(device: str) -> None:
     if not dist.is_initialized():
         if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        backend = "nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(days=1))  # the others wait while the first measures
 
 
 def agree(value: Any) -> Any:
@@ -61,20 +65,29 @@ def check_shares(method: Method, batch_size: int, device: str) -> None:
         )
 
 
+def share_statistics(method: Method) -> None:
+    """Make the encoders' batch norms see the whole batch; before any is frozen or trained."""
+    if world() == 1:
+        return
+    from timm.layers.norm_act import convert_sync_batchnorm  # torch's own would lose the activation in timm's norms
+
+    for encoder in method.encoders():
+        convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]
+
+
 def share(method: Method) -> nn.Module:
     """What every process calls for the loss of a whole batch, and whose gradients are those of one process.
 
     An encoder is given this process's share of the batch, and its output is gathered, so that projector and loss see
     the whole batch in every process. The gradients of all parameters are averaged: those of projector and loss are the
-    same everywhere, and the encoder's, each of one share, count as many times as there are shares.
+    same everywhere, and the encoder's, each of one share, count as many times as there are shares. Dropout within an
+    encoder draws other numbers in each process than one process would.
     """
     if world() == 1:
         return method
-    from torch import nn
     from torch.nn.parallel import DistributedDataParallel
 
     for encoder in method.encoders():
-        nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
         name = "tokens" if hasattr(encoder, "tokens") else "forward"
         setattr(encoder, name, partial(_gathered, encoder, getattr(encoder, name)))
     return DistributedDataParallel(method, forward_sync_buffers=False)
@@ -87,10 +100,29 @@ def _gathered(encoder: nn.Module, encode: Any, *inputs: Tensor | None) -> Tensor
     import torch
     import torch.distributed as dist
 
-    own = encode(*(None if x is None else x.chunk(world())[rank()] for x in inputs)).contiguous()
+    with _own_draws(encoder):
+        own = encode(*(None if x is None else x.chunk(world())[rank()] for x in inputs)).contiguous()
     if own.requires_grad:
         own.register_hook(lambda gradient: gradient * world())
     parts = [torch.empty_like(own) for _ in range(world())]
     dist.all_gather(parts, own.detach())
     parts[rank()] = own
     return torch.cat(parts)
+
+
+@contextmanager
+def _own_draws(encoder: nn.Module) -> Iterator[None]:
+    """Random numbers of this process's own where the encoder drops out: its share isn't another's."""
+    import torch
+    from torch import nn
+
+    dropping = (
+        getattr(module, "drop_prob", module.p if isinstance(module, nn.Dropout) else 0) for module in encoder.modules()
+    )
+    if not any(dropping):
+        yield
+        return
+    seed = int(torch.randint(2**62, (), device="cpu"))  # the same everywhere, another for each call
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + rank())
+        yield

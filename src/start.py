@@ -1,4 +1,4 @@
-"""Where a training begins: given weights, kept in the store under their checksum, and layers that stay as they are."""
+"""Where a training begins: given weights, kept in the store under their checksum, frozen layers, compiled encoders."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file, save
-from torch import nn
+import torch
+from safetensors.torch import load, load_file, save
+from torch import Tensor, nn
 
 from src import check, files
 from src.optim import layers
@@ -19,42 +20,58 @@ if TYPE_CHECKING:
 FOLDER = "weights"  # of the store
 
 
-def keep_start(start: dict[str, Any], store: Path) -> dict[str, Any]:
-    """What of ``start`` is part of a trial's name: given weights' checksum, kept in the store, and frozen layers."""
+_read: dict[str, bytes] = {}  # given weights by their checksum, as they will be kept
+
+
+def read_start(start: dict[str, Any]) -> dict[str, Any]:
+    """What of ``start`` is part of a trial's name: given weights' checksum, and frozen layers. Writes nothing.
+
+    Raises ValueError on a bad value or file.
+    """
     check.number("start.frozen", start["frozen"], at_least=0, whole=True)
     if start["weights"] is None:
         return {"weights": None, "frozen": start["frozen"]}
+    for name in ("weights", "encoder_prefix"):
+        if not isinstance(start[name], str):
+            raise ValueError(f"start.{name} must be text, got {start[name]!r}")
+    if not isinstance(start["ignore"], list) or not all(isinstance(prefix, str) for prefix in start["ignore"]):
+        raise ValueError(f"start.ignore must be a list of prefixes, [fc.,head.], got {start['ignore']!r}")
     found = sorted_out(read_weights(Path(start["weights"])), {"encoder": start["encoder_prefix"]}, start["ignore"])
-    content = save({name: value.detach().cpu().contiguous() for name, value in sorted(found.items())})
-    name = hashlib.blake2b(content, digest_size=16).hexdigest()
-    kept = _kept(name, store)
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(kept, content)
-    return {"weights": name, "frozen": start["frozen"]}
+    content = save({name: value.detach().cpu().clone().contiguous() for name, value in sorted(found.items())})
+    checksum = hashlib.blake2b(content, digest_size=16).hexdigest()
+    _read[checksum] = content
+    return {"weights": checksum, "frozen": start["frozen"]}
 
 
-def _kept(name: str, store: Path) -> Path:
-    return store / FOLDER / f"{name}.safetensors"
+def keep_weights(start: dict[str, Any], store: Path) -> None:
+    """Keep what ``read_start`` has read in the store, where a trial finds it again."""
+    if start["weights"] is not None and not _kept(start["weights"], store).exists():
+        files.write_atomically(_kept(start["weights"], store), _read[start["weights"]])
+
+
+def _kept(checksum: str, store: Path) -> Path:
+    return store / FOLDER / f"{checksum}.safetensors"
+
+
+def _weights(checksum: str, store: Path) -> dict[str, Tensor]:
+    return load(_read[checksum]) if checksum in _read else load_file(_kept(checksum, store))
 
 
 def begin(method: Method, start: dict[str, Any], store: Path) -> None:
-    """Give a method's encoder its weights, every entry of them, and freeze its first layers.
-
-    What was copied from the encoder before, a teacher, gets them too.
-    """
+    """Give a method's encoder, and a teacher's, its weights, every entry of them, and freeze its first layers."""
     if start["weights"] is not None:
-        weights = load_file(_kept(start["weights"], store))
+        weights = _weights(start["weights"], store)
         for encoder in method.encoders():
             encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items()}, strict=False)
-    freeze(method.encoder, start["frozen"])
+    for encoder in method.encoders():
+        freeze(encoder, start["frozen"])
 
 
 def check_start(method: Method, start: dict[str, Any], store: Path) -> None:
     """Raise ValueError where weights don't fit the method's encoder, or more of its layers are frozen than it has."""
     if start["weights"] is not None:
         wanted = {f"encoder.{name}": value for name, value in method.encoder.state_dict().items()}
-        check_fit("start.weights", load_file(_kept(start["weights"], store)), wanted)
+        check_fit("start.weights", _weights(start["weights"], store), wanted)
     count = len(layers(method.encoder))
     if start["frozen"] > count:
         raise ValueError(f"start.frozen must be at most the encoder's {count} layers, got {start['frozen']}")
@@ -69,3 +86,11 @@ def freeze(encoder: nn.Module, count: int) -> None:
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
     return module
+
+
+def compile_encoders(method: Method) -> None:
+    """Have torch compile the encoders, for their own shapes: what other trials left behind would change the bits."""
+    torch.compiler.reset()
+    for encoder in method.encoders():
+        name = "tokens" if hasattr(encoder, "tokens") else "forward"
+        setattr(encoder, name, torch.compile(getattr(encoder, name), dynamic=False))

@@ -10,7 +10,7 @@ from typing import Any
 
 from src import files
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Study:

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import app
 
+DATA, RUNS = Path("data"), Path("runs")  # where the stages have them by default
+
 
 def survey(config: DictConfig) -> None:
     """Carry every method on every data set, then write the table and its page."""
@@ -28,7 +30,7 @@ def survey(config: DictConfig) -> None:
     console = make_console()
     if not settings["page_only"]:
         for data in settings["data"]:
-            if not (Path(settings["folders"]["data"]) / data / "budgets").exists():
+            if not (DATA / data / "budgets").exists():
                 _stage("prepare", f"data={data}")
         wanted = [(data, name) for name in settings["methods"] for data in settings["data"]]
         with ThreadPoolExecutor(settings["jobs"]) as pool:
@@ -48,25 +50,23 @@ def _study(data: str, name: str) -> str:
 
 
 def _stage(stage: str, *arguments: str) -> None:
-    """Run a stage as a person would. Ends this command where it fails; the stage has said why."""
+    """Run a stage as a person would. Raises ValueError with what it said last where it fails."""
     command = [sys.executable, "-m", f"src.{stage}", *arguments]
     done = subprocess.run(command, text=True, capture_output=True)
     if done.returncode:
-        raise ValueError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ValueError(f"{' '.join(command[1:])} failed: {said[-1]}")
 
 
 def _carry(data: str, name: str, settings: dict[str, Any]) -> str:
     """Choose a method's learning rate by the labels of ``probe`` alone, then train it with fresh seeds and score these
     on ``val``."""
-    study, runs = _study(data, name), Path(settings["folders"]["runs"])
+    study = _study(data, name)
     _stage("train", "-m", f"pool=survey_{data}", f"study={study}", *settings["methods"][name])
-    tried = json.loads((runs / study / "study.json").read_text())["trials"]
-    healthy = {trial["trial"]: trial["number"] for trial in reversed(tried) if trial["status"] == "complete"}
-    number = next(iter(healthy.values()), 0)
-    if len(healthy) > 1:
-        _stage("budget", f"study={study}", f"file={settings['folders']['data']}/{data}/budgets/all.csv", "threads=1")
+    if len(_healthy(study)) > 1:
+        _stage("budget", f"study={study}", f"file={DATA / data}/budgets/all.csv", "threads=1")
         _stage("selection", f"study={study}", "rule=labels_all")
-        number = json.loads((runs / study / "selection.json").read_text())["winners"][0]["number"]
+    number = _chosen(study)
     _stage("confirm", f"study={study}", f"trials=[{number}]", f"seeds={_listed(settings)}")
     _stage("probe", f"study={study}-confirm", "threads=1")
     return f"{study}: trial {number} with seeds {_listed(settings)}"
@@ -74,9 +74,25 @@ def _carry(data: str, name: str, settings: dict[str, Any]) -> str:
 
 def _supervise(data: str, name: str, like: str, settings: dict[str, Any]) -> str:
     study = _study(data, like)
-    _stage("supervised", f"study={study}", f"seeds={_listed(settings)}")
+    _stage("supervised", f"study={study}", f"trial={_chosen(study)}", f"seeds={_listed(settings)}")
     _stage("probe", f"study={study}-supervised", "threads=1")
     return f"{study}-supervised: the reference {name}"
+
+
+def _healthy(study: str) -> list[int]:
+    """The first number of every trial that neither collapsed nor diverged."""
+    tried = json.loads((RUNS / study / "study.json").read_text())["trials"]
+    return list(
+        {trial["trial"]: trial["number"] for trial in reversed(tried) if trial["status"] == "complete"}.values()
+    )
+
+
+def _chosen(study: str) -> int:
+    """The trial that the labels of ``probe`` chose; the healthy one, or trial 0, where there was no choice."""
+    healthy = _healthy(study)
+    if len(healthy) < 2:
+        return next(iter(healthy), 0)
+    return int(json.loads((RUNS / study / "selection.json").read_text())["winners"][0]["number"])
 
 
 def _listed(settings: dict[str, Any]) -> str:
@@ -97,7 +113,7 @@ def _keep(settings: dict[str, Any]) -> None:
         suffixes = {name: f"{name}-confirm" for name in settings["methods"]}
         suffixes |= {name: f"{like}-supervised" for name, like in settings["supervised"].items()}
         for name, suffix in suffixes.items():
-            record = StudyRecord(Path(settings["folders"]["runs"]) / _study(data, suffix))
+            record = StudyRecord(RUNS / _study(data, suffix))
             pool = replace(judged_pool(record), name=_study(data, name))
             pools.append(pool)
             epochs[pool.name] = _epoch(record, settings["timed_steps"])

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, QuotedString, Transformer
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src import check
+from src import check, processes
 from src.conditional import Conditional, take_out
 
 SPACES = Path(__file__).resolve().parent.parent / "conf" / "space"
@@ -42,7 +42,8 @@ class Sweep(Callback):
             Sweep.trials = config.hydra.sweeper.n_trials
             config.hydra.sweep.dir = _throwaway_folder()
         except ValueError as error:
-            raise SystemExit(f"error: {error}") from None  # Hydra swallows a callback's ordinary exceptions
+            said = f"error: {error}" if processes.rank() == 0 else 1
+            raise SystemExit(said) from None  # Hydra swallows a callback's ordinary exceptions
 
     @classmethod
     def lines(cls) -> list[str]:
@@ -55,9 +56,10 @@ class Sweep(Callback):
         return {*cls.space, *Conditional.names()}
 
     @classmethod
-    def ends(cls) -> list[tuple[str, Any]]:
-        """Every choice, and both ends of every interval, of each swept key."""
-        return [(name, value) for name, override in cls.space.items() for value in _ends(override)]
+    def ends(cls) -> list[tuple[tuple[str, ...], str, Any]]:
+        """Every choice, and both ends of every interval: what makes the key exist, the key, the end."""
+        parts = [((), cls.space), *((condition.overrides(), condition.space) for condition in Conditional.conditions)]
+        return [(terms, name, end) for terms, space in parts for name, over in space.items() for end in _ends(over)]
 
 
 def _ends(override: Override) -> list[Any]:
@@ -89,6 +91,8 @@ def complete(config: DictConfig, space: dict[str, Override]) -> None:
     sampler = config.hydra.sweeper.sampler
     with open_dict(config):
         sampler.defaults = defaults
+        if "choices" in sampler.sampler and Conditional.conditions:
+            raise ValueError(f"a grid has no conditional keys, and {Conditional.lines()[0]} is one: use sweep=random")
         if "choices" in sampler.sampler:
             choices = {name: _choices(name, override) for name, override in space.items()}
             sampler.sampler.choices = choices

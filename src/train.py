@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -29,7 +31,7 @@ def train(config: DictConfig) -> float:
     from src.data.pack import read_manifest
     from src.definitions import load_criteria
     from src.device import set_up
-    from src.start import keep_start
+    from src.start import keep_weights, read_start
     from src.trial import identify
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
@@ -42,8 +44,13 @@ def train(config: DictConfig) -> float:
         raise ValueError("dry_run counts one process: run it without torchrun")
     manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
     store = Path(settings["folders"]["store"])
-    begun = settings | {"start": keep_start(settings["start"], store)}
-    trial = identify(begun, manifest, store, device=settings["device"], threads=settings["threads"])
+    trial = identify(
+        settings | {"start": read_start(settings["start"])},
+        manifest,
+        store,
+        device=settings["device"],
+        threads=settings["threads"],
+    )
     number, overrides = _proposal()
     criteria = load_criteria(Path(app.CONF) / "criterion", settings["criterion"])
     if not (SESSIONS or FORECASTS or processes.rank()):
@@ -56,6 +63,7 @@ def train(config: DictConfig) -> float:
     processes.join(settings["device"])
     if processes.rank() > 0:
         return _follow(trial, manifest, settings["device"])
+    keep_weights(trial.config["start"], store)
     if not SESSIONS:
         SESSIONS.append(_open(settings, trial, manifest, criteria))
     entries = SESSIONS[0].study.entries
@@ -69,7 +77,12 @@ def train(config: DictConfig) -> float:
 def _follow(trial: Trial, manifest: Manifest, device: str) -> float:
     from src.pretraining import follow
 
-    value = follow(trial, manifest, device)
+    try:
+        value = follow(trial, manifest, device)
+    except RuntimeError as error:
+        if "closed by peer" not in str(error):
+            raise
+        raise SystemExit(1) from None  # the first process has said why it left
     if value is None:
         raise app.OutOfTime
     return float(value)
@@ -89,10 +102,9 @@ def _proposal() -> tuple[int | None, list[str]]:
 def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, criteria: list[dict[str, Any]]) -> None:
     """Raise ValueError where the default configuration or an end of the search space can't be trained or measured."""
     from src.protocol import check_guide, check_protocol, warn_of_refused
-    from src.start import keep_start
+    from src.start import read_start
     from src.trial import DETERMINES_WEIGHTS, dimensions, identify
 
-    store = trial.folder.parent
     check_protocol(settings["evaluation"], manifest)
     check_guide(settings["criterion"], settings["evaluation"], dimensions(trial, manifest.shape))
     warn_of_refused(criteria, settings["evaluation"], dimensions(trial, manifest.shape))
@@ -106,18 +118,30 @@ def _check_space(settings: dict[str, Any], trial: Trial, manifest: Manifest, cri
                 f"{name} can't be swept, since the trials of a study share it: "
                 f"sweep {', '.join(DETERMINES_WEIGHTS)} or keys below them"
             )
-    for name, value in Sweep.ends():
-        if name in HydraConfig.get().runtime.choices:
-            continue  # another option of a group: composed, and checked, when its turn comes
-        changed = OmegaConf.create(settings)
-        OmegaConf.update(changed, name, value)
-        plain: Any = OmegaConf.to_container(changed)
+    hydra = HydraConfig.get()
+    fixed = [override for override in hydra.overrides.task if override.partition("=")[0] not in Sweep.names()]
+    composed: dict[tuple[str, ...], Any] = {(): OmegaConf.create(settings)}
+    for terms, name, value in Sweep.ends():
+        option = (*terms, f"{name}={value}") if name in hydra.runtime.choices else terms
+        if option not in composed:
+            composed[option] = _compose([*fixed, *option])
+        changed = copy.deepcopy(composed[option])
+        if option == terms:
+            OmegaConf.update(changed, name, value)
+        plain: Any = OmegaConf.to_container(changed, resolve=True)
+        plain["start"] = read_start(plain["start"])
         try:
-            begun = plain | {"start": keep_start(plain["start"], store)}
-            end = identify(begun, manifest, store, device=plain["device"], threads=plain["threads"])
+            end = identify(plain, manifest, trial.folder.parent, device=plain["device"], threads=plain["threads"])
             check_guide(plain["criterion"], plain["evaluation"], dimensions(end, manifest.shape))
         except ValueError as error:
-            raise ValueError(f"the search space has {name}={value}: {error}") from None
+            raise ValueError(f"the search space has {' '.join((*terms, f'{name}={value}'))}: {error}") from None
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    """This stage's config with other overrides."""
+    loader = GlobalHydra.instance().config_loader()
+    config = loader.load_configuration(HydraConfig.get().job.config_name, overrides, RunMode.RUN)
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def _open(settings: dict[str, Any], trial: Trial, manifest: Manifest, criteria: list[dict[str, Any]]) -> Session:

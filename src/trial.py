@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 CHECKPOINT = "checkpoint.pt"
 PRECISIONS = ("fp32", "bf16")
-COMPILERS = ("g++", "clang++")  # that torch.compile may use on a CPU
 LIBRARIES = ("timm", "torchvision")  # whose release decides what a model or an optimizer does
 DETERMINES_WEIGHTS = (
     "model",
@@ -112,7 +113,7 @@ def numerics(config: dict[str, Any]) -> dict[str, str]:
     """What a trial's numbers depend on beside its settings: the torch release and the code that trains it."""
     groups = [config[group] for group in ("model", "method", "augmentation")]
     targets = {target.rpartition(".")[0] for target in _targets(groups)}
-    modules = ["src.loop", "src.optim", *sorted(targets)]
+    modules = ["src.loop", "src.optim", "src.start", *sorted(targets)]
     optimizer = config["optimizer"].get("factory", {}).get("_target_", "")  # an adopted encoder has none
     libraries = imported_libraries(*modules) | {optimizer.partition(".")[0]}
     versions = {library: version(library).partition("+")[0] for library in sorted(libraries & set(LIBRARIES))}
@@ -187,8 +188,9 @@ def _check(config: dict[str, Any], manifest: Manifest, store: Path, device: str)
 def check_compiler(wanted: bool) -> None:
     """Raise ValueError where torch.compile is wanted and finds no compiler."""
     check.flag("compile", wanted)
-    if wanted and not any(map(shutil.which, COMPILERS)):
-        raise ValueError(f"compile must be false where none of {', '.join(COMPILERS)} is installed, got true")
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch looks for it
+    if wanted and not shutil.which(compiler):
+        raise ValueError(f"compile must be false where {compiler} isn't installed, got true")
 
 
 def build_method(config: dict[str, Any], shape: Shape) -> Method:

@@ -29,8 +29,25 @@ def test_a_compiled_trial_repeats_itself_and_stays_close_to_the_eager_one(projec
     assert rows[0]["loss"] == pytest.approx(plain[0]["loss"], rel=1e-3)
 
 
+def test_what_was_trained_before_changes_no_bit(project: Project) -> None:
+    """Another depth and batch size first, in one process, then the same trial as alone."""
+    project.prepare()
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(project.folder / "cache")}
+    fixed = [value for value in TINY_TRIAL if not value.startswith("batch_size")]
+    space = ["batch_size=choice(128,32)", "model.depth=choice(3,4)"]
+    project.ok("train", "-m", "sweep=grid", *fixed, "compile=true", "study=sweep", *space, **cache)
+    swept = project.json("runs/sweep/study.json")["trials"]
+    last = next(t for t in reversed(swept) if t["overrides"] == ["batch_size=32", "model.depth=4"])
+    folder = project.folder / "runs/store" / last["trial"]
+    expected = (folder / "record.json").read_bytes()
+    shutil.rmtree(folder)
+    alone = [*fixed, "batch_size=32", "model.depth=4", "compile=true", "study=alone"]
+    project.ok("train", *alone, **cache | {"TORCHINDUCTOR_CACHE_DIR": str(project.folder / "other")})
+    assert (folder / "record.json").read_bytes() == expected
+
+
 def test_without_a_compiler_it_is_refused(project: Project) -> None:
     project.prepare()
-    message = "compile must be false where none of g++, clang++ is installed, got true"
+    message = "compile must be false where g++ isn't installed, got true"
     assert message in project.refused("train", *TINY_TRIAL, "compile=true", PATH="/nowhere")
     assert "compile must be true or false, got 'maybe'" in project.refused("train", *TINY_TRIAL, "compile=maybe")

@@ -63,11 +63,13 @@ def test_sizes_of_local_views_exist_where_there_are_any(project: Project) -> Non
         (Term("a.b", ">", "0"), {}, True),  # the configuration has 1
         (Term("method", "=", "byol"), {"method": "byol"}, True),
         (Term("method", "=", "byol"), {}, False),  # the configuration has simclr
+        (Term("a.on", "=", "true"), {}, True),
+        (Term("a.b", "=", "1.0"), {}, True),
         (Term("none", "=", "byol"), {}, False),
     ],
 )
 def test_a_term_holds_by_what_was_drawn_or_configured(term: Term, drawn: dict[str, object], holds: bool) -> None:
-    config = OmegaConf.create({"a": {"b": 1}, "hydra": {"runtime": {"choices": {"method": "simclr"}}}})
+    config = OmegaConf.create({"a": {"b": 1, "on": True}, "hydra": {"runtime": {"choices": {"method": "simclr"}}}})
     assert term.holds(drawn, config) == holds
 
 
@@ -76,6 +78,33 @@ def test_a_condition_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     config = OmegaConf.create({"hydra": {"overrides": {"task": []}, "sweeper": {"params": params}}})
     with pytest.raises(ValueError, match=r"must be key=value or key>number, got method\.local_views"):
         take_out(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["sweep=random", "method=choice(simsiam,byol)", "method.predictor.depth=2"],
+            "method.predictor.width has other choices under method=simsiam and method=byol, which Optuna can't draw",
+        ),
+        (
+            ["sweep=tpe", "optimizer=choice(adamw,sgd)"],
+            "optimizer.learning_rate has other ranges under optimizer=adamw and optimizer=sgd, which misleads a guided",
+        ),
+        (["sweep=random", "method=choice(simclr,mae)"], "method=mae: method=mae masks patches and needs a transformer"),
+        (
+            ["sweep=random", "method=choice(simclr,byol)", "batch_size=choice(32,5000)"],
+            "the search space has batch_size=5000: batch_size must be at most",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_or_trained_is_refused_before_the_first_trial(
+    arguments: list[str], message: str, project: Project
+) -> None:
+    project.prepare()
+    default = ["method=simsiam"] if "simsiam" in message else []
+    assert message in project.refused("train", "-m", *FIXED, *default, *arguments)
+    assert not (project.folder / "runs").exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf/space").glob("*/*.yaml")), ids=lambda path: path.stem)

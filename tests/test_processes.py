@@ -11,8 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
+from torch import nn
 
+from src.methods.untrained import Untrained
+from src.models.timm_backbone import TimmBackbone
+from src.optim import layers
+from src.processes import _own_draws, share_statistics
+from src.start import freeze
 from tests.project import ROOT, TINY_TRIAL, Project, clean_environment
 
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
@@ -55,14 +62,15 @@ def test_every_methods_loss_and_gradients_are_those_of_the_joint_batch() -> None
 def test_a_study_by_two_processes_is_the_study_of_one(project: Project) -> None:
     """A guided sweep: every process proposes what the first one's criteria lead to."""
     project.prepare()
-    space = ["-m", "sweep=tpe", "hydra.sweeper.n_trials=3", "~space/model", "~space/method"]
+    space = ["-m", "sweep=tpe", "hydra.sweeper.n_trials=4", "~space/model", "~space/method"]
+    space += ["hydra.sweeper.sampler.sampler.n_startup_trials=1"]
     swept = [*space, *SHARED, "optimizer.learning_rate=tag(log,interval(0.0005,0.02))"]
     out = finished_launch(project, *swept, "study=two")
     assert out.count("written: runs/two/study.json") == 1 and out.count("next: python -m src.selection study=two") == 1
     project.ok("train", *swept, "study=one")
     one, two = (project.json(f"runs/{study}/study.json") for study in ("one", "two"))
-    assert [trial["overrides"] for trial in one["trials"][:1]] == [trial["overrides"] for trial in two["trials"][:1]]
-    assert [trial["status"] for trial in two["trials"]] == ["complete"] * 3
+    assert [trial["overrides"] for trial in one["trials"][:2]] == [trial["overrides"] for trial in two["trials"][:2]]
+    assert [trial["status"] for trial in two["trials"]] == ["complete"] * 4
     assert {trial["trial"] for trial in one["trials"]}.isdisjoint(trial["trial"] for trial in two["trials"])
     ours, theirs = weights(project, "two"), weights(project, "one")
     for name in theirs:
@@ -90,6 +98,37 @@ def test_killed_with_all_its_processes_it_goes_on_to_the_identical_record(projec
     assert not (folder / "record.json").exists()
     finished_launch(project, *arguments, "study=broken")
     assert (folder / "record.json").read_bytes() == expected
+
+
+def test_shared_norms_keep_their_activation_and_stay_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's batch norms hold an activation, which torch's own conversion would lose."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    encoder = TimmBackbone((3, 32, 32), architecture="regnety_002", arguments={}).eval()
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = encoder(x)
+    method = Untrained(encoder)
+    share_statistics(method)
+    freeze(encoder, 1)
+    assert torch.equal(encoder(x), before)
+    encoder.train()
+    synced = [module for module in encoder.modules() if isinstance(module, nn.SyncBatchNorm)]
+    first = {id(module) for module in layers(encoder)[0].modules()}
+    assert synced and not any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules())
+    assert {module.training for module in synced if id(module) in first} == {False}
+    assert {module.training for module in synced if id(module) not in first} == {True}
+
+
+def test_each_process_drops_out_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = nn.Sequential(nn.Dropout(0.5))
+    drawn = []
+    for place in ("0", "1", "1"):
+        monkeypatch.setenv("RANK", place)
+        torch.manual_seed(3)
+        with _own_draws(encoder):
+            drawn.append(encoder(torch.ones(1000)))
+        drawn.append(torch.rand(5))
+    assert not torch.equal(drawn[0], drawn[2]) and torch.equal(drawn[2], drawn[4])
+    assert torch.equal(drawn[1], drawn[3])  # what follows is the same everywhere
 
 
 @pytest.mark.parametrize(

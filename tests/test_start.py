@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from src.data.pack import Manifest
 from src.device import set_up
 from src.optim import layers
 from src.pretraining import prepare, run_trial
-from src.start import keep_start
+from src.start import keep_weights, read_start
 from src.trial import Trial, build_method, identify
 from tests.composed import packed, settings_of
 from tests.project import TINY_TRIAL, Project
@@ -29,7 +30,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 def started(manifest: Manifest, store: Path, *overrides: str, **start: Any) -> Trial:
     settings = settings_of(*overrides)
-    settings["start"] = keep_start(settings["start"] | start, store)
+    settings["start"] = read_start(settings["start"] | start)
+    keep_weights(settings["start"], store)
     return identify(settings, manifest, store, device="cpu", threads=1)
 
 
@@ -75,14 +77,42 @@ def test_weights_that_do_not_fit_are_named_entry_by_entry(manifest: Manifest, tm
         prepare(started(manifest, tmp_path, weights=str(path)), manifest, "cpu")
 
 
-def test_frozen_layers_stay_bit_for_bit_and_the_rest_learns(manifest: Manifest, tmp_path: Path) -> None:
-    trial = started(manifest, tmp_path, frozen=1)
+@pytest.mark.parametrize("method", ["simclr", "byol"])
+def test_frozen_layers_stay_bit_for_bit_and_the_rest_learns(method: str, manifest: Manifest, tmp_path: Path) -> None:
+    trial = started(manifest, tmp_path, f"method={method}", frozen=1)
     before = build_method(trial.config, manifest.shape).encoder
     after = trained(trial, manifest)
     frozen = {id(t) for t in layers(before)[0].state_dict(keep_vars=True).values()}
     for name, value in before.state_dict(keep_vars=True).items():
-        same = torch.equal(after[f"encoder.{name}"], value)
-        assert same == (id(value) in frozen), name
+        for prefix in ("encoder.", "teacher.0.") if method == "byol" else ("encoder.",):
+            same = torch.equal(after[prefix + name], value)
+            assert same == (id(value) in frozen), prefix + name
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({"weights": 5}, r"start\.weights must be text, got 5"),
+        ({"weights": "none.pt"}, r"weights=none\.pt is not a file"),
+        ({"weights": "none.pt", "encoder_prefix": None}, r"start\.encoder_prefix must be text, got None"),
+        ({"weights": "none.pt", "ignore": "fc."}, r"start\.ignore must be a list of prefixes"),
+        ({"frozen": -1}, r"start\.frozen must be >= 0, got -1"),
+    ],
+)
+def test_a_bad_start_is_one_line(start: dict[str, Any], message: str, manifest: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        started(manifest, tmp_path, **start)
+
+
+def test_entries_that_share_memory_are_kept_apart(tmp_path: Path) -> None:
+    whole = torch.arange(8.0)
+    torch.save({"a": whole, "b": whole[:4]}, tmp_path / "shared.pt")
+    start = {"weights": str(tmp_path / "shared.pt"), "encoder_prefix": "", "ignore": [], "frozen": 0}
+    begun = read_start(start)
+    assert not (tmp_path / "weights").exists()
+    keep_weights(begun, tmp_path)
+    kept = load_file(tmp_path / "weights" / f"{begun['weights']}.safetensors")
+    assert torch.equal(kept["encoder.a"], whole) and torch.equal(kept["encoder.b"], whole[:4])
 
 
 def test_more_frozen_layers_than_there_are_is_refused(manifest: Manifest, tmp_path: Path) -> None:
@@ -103,11 +133,13 @@ def test_a_study_from_given_weights_by_the_command_line(finished: Project, proje
         "start.encoder_prefix=encoder.",
         "start.frozen=1",
     ]
-    line = project.refused("train", *TINY_TRIAL, *arguments)  # and its weights are kept, for no trial
+    line = project.refused("train", *TINY_TRIAL, *arguments)
     assert "start.weights doesn't fit the model: it has besides projector" in line
+    project.ok("train", *TINY_TRIAL, *arguments, "start.ignore=[projector.]", "dry_run=true")
+    assert not (project.folder / "runs/store/weights").exists()
     project.ok("train", *TINY_TRIAL, *arguments, "start.ignore=[projector.]")
     weights = project.folder / "runs/store/weights"
-    assert len(list(weights.iterdir())) == 2
+    shutil.copy(next(weights.iterdir()), weights / "orphan.safetensors")
     began = json.loads(next((project.folder / "runs/on").glob("log-*.jsonl")).read_text())["trial"]
     assert "weights that no trial began from" in project.ok("clean", "delete=true")
     name = project.json(f"runs/store/{began}/config.json")["start"]["weights"]
