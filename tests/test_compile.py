@@ -30,19 +30,23 @@ def test_a_compiled_trial_repeats_itself_and_stays_close_to_the_eager_one(projec
 
 
 def test_what_was_trained_before_changes_no_bit(project: Project) -> None:
-    """Another depth and batch size first, in one process, then the same trial as alone."""
+    """Another batch size first, in one process, then the same trial as alone."""
     project.prepare()
-    cache = {"TORCHINDUCTOR_CACHE_DIR": str(project.folder / "cache")}
     fixed = [value for value in TINY_TRIAL if not value.startswith("batch_size")]
-    space = ["batch_size=choice(128,32)", "model.depth=choice(3,4)"]
-    project.ok("train", "-m", "sweep=grid", *fixed, "compile=true", "study=sweep", *space, **cache)
-    swept = project.json("runs/sweep/study.json")["trials"]
-    last = next(t for t in reversed(swept) if t["overrides"] == ["batch_size=32", "model.depth=4"])
+    first, second = ({"TORCHINDUCTOR_CACHE_DIR": str(project.folder / f"cache{number}")} for number in range(2))
+    swept = [
+        "-m",
+        "sweep=grid",
+        "batch_size=choice(128,32)",
+        "optimizer.learning_rate=0.005",
+        "augmentation.strength=1.0",
+    ]
+    project.ok("train", *swept, *fixed, "compile=true", "study=sweep", **first)
+    last = next(t for t in project.json("runs/sweep/study.json")["trials"] if t["overrides"] == ["batch_size=32"])
     folder = project.folder / "runs/store" / last["trial"]
     expected = (folder / "record.json").read_bytes()
     shutil.rmtree(folder)
-    alone = [*fixed, "batch_size=32", "model.depth=4", "compile=true", "study=alone"]
-    project.ok("train", *alone, **cache | {"TORCHINDUCTOR_CACHE_DIR": str(project.folder / "other")})
+    project.ok("train", *fixed, "batch_size=32", "compile=true", "study=alone", **second)
     assert (folder / "record.json").read_bytes() == expected
 
 
