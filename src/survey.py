@@ -29,14 +29,14 @@ def survey(config: DictConfig) -> None:
     check.number("timed_steps", settings["timed_steps"], at_least=1, whole=True)
     console = make_console()
     if not settings["page_only"]:
-        for data in settings["data"]:
+        for data in settings["data_sets"]:
             if not (DATA / data / "budgets").exists():
                 _stage("prepare", f"data={data}")
-        wanted = [(data, name) for name in settings["methods"] for data in settings["data"]]
+        wanted = [(data, name) for name in settings["methods"] for data in settings["data_sets"]]
         with ThreadPoolExecutor(settings["jobs"]) as pool:
             for line in pool.map(lambda pair: _carry(pair[0], pair[1], settings), wanted):
                 console.print(line, highlight=False)
-        for data in settings["data"]:
+        for data in settings["data_sets"]:
             for name, like in settings["supervised"].items():
                 console.print(_supervise(data, name, like, settings), highlight=False)
         _keep(settings)
@@ -109,7 +109,7 @@ def _keep(settings: dict[str, Any]) -> None:
     from src.trial_table import write_table
 
     pools, epochs = [], {}
-    for data in settings["data"]:
+    for data in settings["data_sets"]:
         suffixes = {name: f"{name}-confirm" for name in settings["methods"]}
         suffixes |= {name: f"{like}-supervised" for name, like in settings["supervised"].items()}
         for name, suffix in suffixes.items():

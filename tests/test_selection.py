@@ -209,7 +209,7 @@ def test_a_study_without_trials_is_refused(finished: Project, project: Project) 
     path.write_text(json.dumps(study | {"trials": []}))
     assert "study tiny has no trials" in project.refused("selection", "study=tiny")
     path.write_text("not json")
-    assert "is not a study of format 1" in project.refused("selection", "study=tiny")
+    assert "is not a study of format 2" in project.refused("selection", "study=tiny")
 
 
 def test_a_listed_trial_that_is_gone_names_the_command_that_restores_it(finished: Project, project: Project) -> None:
