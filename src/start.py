@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +89,14 @@ def freeze(encoder: nn.Module, count: int) -> None:
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
     return module
+
+
+def check_compiler(wanted: bool) -> None:
+    """Raise ValueError where torch.compile is wanted and finds no compiler."""
+    check.flag("compile", wanted)
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch looks for it
+    if wanted and not shutil.which(compiler):
+        raise ValueError(f"compile must be false where {compiler} isn't installed, got true")
 
 
 def compile_encoders(method: Method) -> None:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from src import app
+
+if TYPE_CHECKING:
+    from src.pool import Pool
 
 DATA, RUNS = Path("data"), Path("runs")  # where the stages have them by default
 
@@ -117,7 +120,14 @@ def _keep(settings: dict[str, Any]) -> None:
             pool = replace(judged_pool(record), name=_study(data, name))
             pools.append(pool)
             epochs[pool.name] = _epoch(record, settings["timed_steps"])
-    write_table(Path(settings["table"]), pools, {"epochs": epochs, "git": git_tags()})
+    write_table(Path(settings["table"]), [slim(pool) for pool in pools], {"epochs": epochs, "git": git_tags()})
+
+
+def slim(pool: Pool) -> Pool:
+    """Without what only judging criteria takes: their definitions and their values on halves of the images."""
+    from dataclasses import replace
+
+    return replace(pool, criteria={}, members=[replace(member, halves={}) for member in pool.members])
 
 
 def _epoch(record: Any, timed: int) -> dict[str, float]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +19,7 @@ from src.optim import SCALING, make_optimizer
 from src.processes import check_shares, world
 from src.rng import global_generator
 from src.source import imported_libraries, source_checksum
-from src.start import check_start
+from src.start import check_compiler, check_start
 
 if TYPE_CHECKING:
     from src.methods.method import Method
@@ -183,14 +180,6 @@ def _check(config: dict[str, Any], manifest: Manifest, store: Path, device: str)
     check_start(method, config["start"], store)
     check_shares(method, config["batch_size"], device)
     check_compiler(config["compile"])
-
-
-def check_compiler(wanted: bool) -> None:
-    """Raise ValueError where torch.compile is wanted and finds no compiler."""
-    check.flag("compile", wanted)
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch looks for it
-    if wanted and not shutil.which(compiler):
-        raise ValueError(f"compile must be false where {compiler} isn't installed, got true")
 
 
 def build_method(config: dict[str, Any], shape: Shape) -> Method:
