@@ -15,7 +15,7 @@ from hydra.errors import CompactHydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src import check, files, processes
+from src import check, files, interrupts, processes
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 INTERRUPTED = 130
@@ -45,12 +45,17 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
                 raise SystemExit(1) from None  # the first process says it
             raise SystemExit(f"error: {_explain(error)}") from None
 
+    interrupts.listen()
     try:
         hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(task)()
-    except (CompactHydraException, OmegaConfBaseException, ValueError) as error:
+    except OutOfTime:
+        raise
+    except BaseException as error:
+        if interrupts.asked():
+            sys.exit(INTERRUPTED)
+        if not isinstance(error, (CompactHydraException, OmegaConfBaseException, ValueError)):
+            raise
         sys.exit(f"error: {_mend(error, config_name)}" if processes.rank() == 0 else 1)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 def _explain(error: Exception) -> str:

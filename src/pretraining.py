@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
-from src import files
+from src import files, interrupts
 from src.build import build
 from src.data.pack import Manifest, open_images
 from src.loop import Normalise, Step, train
@@ -127,6 +127,7 @@ def _train_and_record(
     status, since_row, started, saved = "complete", [], time.monotonic(), time.monotonic()
     steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=state.step, classes=classes)
     for step in steps:
+        interrupts.point()
         since_row.append(step)
         if step.number not in boundaries:
             continue

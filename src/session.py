@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from src import app, files
+from src import app, files, interrupts
 from src.criteria.collapse import NOT_FINITE
 from src.data.pack import Manifest
 from src.evaluation import Evaluation, columns
@@ -38,6 +38,7 @@ class Session:
     ) -> None:
         """``classes`` of the images of ``probe`` are for the supervised reference, which trains on these."""
         study.hold()
+        interrupts.wait_for_points(True)
         self.classes = classes
         self.settings, self.study, self.manifest, self.criteria = settings, study, manifest, criteria
         self.criterion = settings["criterion"]
@@ -53,6 +54,7 @@ class Session:
 
     def carry(self, number: int, overrides: list[str], trial: Trial) -> float:
         """The value that the sampler is told for a proposal: finite, and the same whenever it is asked again."""
+        interrupts.point()
         self.proposed.add(number)
         evaluation = Evaluation(trial, self.manifest, self.settings["evaluation"], self.criteria)
         entry = self.study.answer(number, overrides, trial.key)
@@ -62,6 +64,7 @@ class Session:
         rows = trial.history()
         for row in rows:
             if int(row["step"]) in trial.snapshot_steps():
+                interrupts.point()
                 evaluation.measure(int(row["step"]), row.get("loss"))
         if entry is None:
             entry = self._entry(number, overrides, evaluation)
@@ -153,4 +156,5 @@ class Session:
         )
         self.screen.console.print(study_table([*entries, *unfinished], self.guide, self.criterion["direction"]))
         self.study.release()
+        interrupts.wait_for_points(False)
         return path

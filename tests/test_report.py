@@ -91,7 +91,7 @@ def test_each_trial_links_to_its_run(finished: Project) -> None:
     for trial in metrics["trials"]:
         experiment, run = known[trial["trial"]]
         link = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run}"
-        assert f'<a href="{link}">{trial["trial"][:8]}</a>' in page
+        assert f'<a href="{link}"><code>{trial["trial"][:8]}</code></a>' in page
 
 
 def numbers_of(value: Any) -> set[str]:
@@ -389,7 +389,10 @@ def test_methods_are_judged_apart_and_broken_trials_are_listed(project: Project)
         assert {f"{part}_{method}.svg" for part in ("regret", "criteria", "more")} <= figures_of(project)
         assert metrics["choosing"][method]["configurations"] == 12
     check_page(project)
-    for trial, status, reason in (("24 (c)", "collapsed", "one point"), ("25 (d)", "diverged", "NaN")):
+    for trial, status, reason in (
+        ("24 (<code>c</code>)", "collapsed", "one point"),
+        ("25 (<code>d</code>)", "diverged", "NaN"),
+    ):
         assert f"<li>trial {trial}, {status}: {reason}</li>" in page
     rows = {row["name"]: row for row in metrics["choosing"]["simclr"]["rows"]}  # where the collapsed one looks good
     assert rows["random choice"]["with_collapsed"]["quality"] != rows["random choice"]["quality"]
