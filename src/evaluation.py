@@ -164,8 +164,10 @@ class Evaluation:
         if name == "rotation":
             return f"{criterion['name']} means nothing where training predicts rotations: it is the pretext itself"
         augmentation = self.trial.config["augmentation"]
-        if augmentation["rotate"] * augmentation["strength"] > 0:
-            return f"{criterion['name']} means nothing where training rotates its views: set augmentation.rotate=0"
+        turning = augmentation["rotate"]["radians"] * augmentation["rotate"]["probability"]
+        if (turning + augmentation["flip"]["vertical"]) * augmentation["strength"] > 0:
+            fixed = "augmentation.rotate.radians=0 and augmentation.flip.vertical=0"
+            return f"{criterion['name']} means nothing where training turns its views: set {fixed}"
         if not self.manifest.oriented:
             return f"{criterion['name']} needs images with a way up: set data.oriented=true and prepare them again"
         return ""

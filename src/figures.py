@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -103,16 +104,20 @@ def spectrum_figure(spectra: dict[str, dict[int, list[float]]], batch_sizes: dic
     return figure
 
 
-def views_figure(images: np.ndarray, views: np.ndarray) -> Figure:
-    """Images (n, c, h, w) in the first column, their views (n, v, c, h, w) beside them; values in [0, 1]."""
-    n, v = views.shape[:2]
-    figure = Figure(figsize=(0.8 * (v + 1) + 0.2, 0.8 * n + 0.4), layout="constrained")
-    axes = figure.subplots(n, v + 1, squeeze=False)
-    for i in range(n):
-        for j, picture in enumerate([images[i], *views[i]]):
+def views_figure(images: np.ndarray, blocks: Mapping[str, np.ndarray]) -> Figure:
+    """Images (n, c, h, w) in the first column, titled blocks of views (n, v, c, h, w) beside them; all in [0, 1]."""
+    columns = [
+        ("image", images),
+        *((title, views[:, v]) for title, views in blocks.items() for v in range(views.shape[1])),
+    ]
+    starts = {title: next(j for j, (other, _) in enumerate(columns) if other == title) for title in ("image", *blocks)}
+    figure = Figure(figsize=(0.8 * len(columns) + 0.2, 0.8 * len(images) + 0.4), layout="constrained")
+    axes = figure.subplots(len(images), len(columns), squeeze=False)
+    for j, (title, pictures) in enumerate(columns):
+        for i, picture in enumerate(pictures):
             axes[i, j].imshow(np.clip(picture.transpose(1, 2, 0), 0, 1), cmap="gray", vmin=0, vmax=1)
             axes[i, j].set(xticks=[], yticks=[])
             axes[i, j].spines[:].set_visible(j == 0)
-    axes[0, 0].set_title("image", fontsize=8)
-    axes[0, 1].set_title("views", fontsize=8)
+        if starts[title] == j:
+            axes[0, j].set_title(title, fontsize=8, loc="left")
     return figure

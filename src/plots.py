@@ -112,4 +112,4 @@ def _sheet(study: StudyRecord, trial: Trial, seed: int) -> Figure:
     images = torch.from_numpy(packed[spread])
     recipe = build(trial.config["augmentation"])
     views = recipe(images, generator(seed, "sheet"), views=SHEET_VIEWS).unflatten(0, (SHEET_VIEWS, -1)).transpose(0, 1)
-    return views_figure(images.float().div(255).numpy(), views.numpy())
+    return views_figure(images.float().div(255).numpy(), {"views": views.numpy()})

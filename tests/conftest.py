@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 import tests.typecheck  # noqa: F401  (before the hook, which names it)
 
 # constructors are left out: they refuse a wrong type themselves, and that is what tests look at
-PURE = ["src.criteria", "src.probes", "src.augmentation.affine", "src.augmentation.colour"]
+PURE = ["src.criteria", "src.probes", *(f"src.augmentation.{name}" for name in ("affine", "colour", "draws", "pixels"))]
 install_import_hook(PURE, "tests.typecheck.check")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

@@ -87,7 +87,7 @@ def test_criteria_are_those_of_the_snapshots_embeddings(trial: Trial, manifest: 
     halves = evaluation.column("rankme_h", "halves")
     assert {step: len(found) for step, found in halves.items()} == {60: settings_of()["evaluation"]["halves"]}
     assert "alpha_req" in evaluation.refusal("alpha_req_h")
-    assert "training rotates its views: set augmentation.rotate=0" in evaluation.refusal("rotation_probe_h")
+    assert "training turns its views: set augmentation.rotate.radians=0" in evaluation.refusal("rotation_probe_h")
 
 
 def test_noise_is_measured_on_the_last_snapshot_alone_also_while_training_goes_on(
@@ -128,7 +128,7 @@ def test_a_criterion_added_later_measures_only_itself(trial: Trial, manifest: Ma
 def test_the_rotation_probe_needs_upright_images_and_training_that_never_turned_them(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    still = trial_of(manifest, tmp_path, "augmentation.rotate=0")
+    still = trial_of(manifest, tmp_path, "augmentation.rotate.radians=0")
     evaluation = evaluation_of(still, manifest)
     criterion = evaluation.criteria["rotation_probe_h"]
     assert "needs images with a way up: set data.oriented=true" in evaluation._invalid("rotation_probe_h", criterion)

@@ -38,7 +38,7 @@ def test_every_image_comes_with_its_own_class(manifest: Manifest) -> None:
     method = Recorder(encoder, classes=10)
     classes = torch.arange(10).repeat(13)
     images = (classes * 25.5).round().to(torch.uint8)[:, None, None, None].expand(-1, *manifest.shape).contiguous()
-    still = settings_of("augmentation.strength=0", "augmentation.crop=1")["augmentation"]
+    still = settings_of("augmentation.strength=0", "augmentation.crop.area=[1,1]")["augmentation"]
     steps = train(
         method,
         torch.optim.SGD(method.parameters()),

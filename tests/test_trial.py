@@ -206,7 +206,7 @@ def test_dimensions_are_those_of_the_embeddings(manifest: Manifest, tmp_path: Pa
         ("optimizer.factory._target_=os.system", "_target_ must start with one of"),
         ("method.temperature=0", r"method\.temperature must be > 0, got 0"),
         ("method.projector.depth=0", r"projector\.depth must be >= 1"),
-        ("augmentation.rotate=9", r"augmentation\.rotate must be"),
+        ("augmentation.rotate.radians=9", r"augmentation\.rotate\.radians must be"),
         ("model.depth=99", r"model\.depth must be >= 2 and <= 12"),
         ("batch_size=1", "batch_size must be >= 2, got 1"),
         ("batch_size=64.5", "batch_size must be a whole number"),

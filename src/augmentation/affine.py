@@ -3,63 +3,79 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-MOST_SHRINKING = 2.2  # the widest prefilter below has variance 1, enough for this factor
+from src.augmentation.draws import taken, uniform
+
+MOST_SHRINKING = 4.0  # of a side; beyond it, prefiltering would cost more than it saves
 CROP_RATIO = 4 / 3
 
 
 def draw_affine(
     n: int,
     *,
-    crop: Sequence[float],
-    scale: Sequence[float],
-    rotate: float,
-    translate: float,
-    flip: float,
+    crop: Mapping[str, Any],
+    scale: Mapping[str, Any],
+    rotate: Mapping[str, Any],
+    shear: Mapping[str, Any],
+    translate: Mapping[str, Any],
+    flip: Mapping[str, Any],
     generator: Generator,
 ) -> Float[Tensor, "n 2 3"]:
-    """Draw, on the CPU, the maps from output to input coordinates, both in [-1, 1].
+    """Draw, on the CPU, the maps from output to input coordinates of square images, both in [-1, 1].
 
-    ``crop``: smallest and largest area fraction, aspect ratio log-uniform in 3/4..4/3; ``scale``: enlargement,
-    log-uniform; ``rotate``: radians either way; ``translate``: fraction of the image either way; ``flip``: its
-    probability.
+    An image is sheared, turned and enlarged, flipped, and cropped, as conf/augmentation/identity.yaml says of each.
     """
+    area = uniform(generator, n, *crop["area"])
+    log_ratio = uniform(generator, n, -1, 1) * torch.tensor(CROP_RATIO).log() * float(crop["area"][0] < 1)
+    zoom = torch.exp(uniform(generator, n, *(torch.tensor(bound).log().item() for bound in scale["factor"])))
+    angle = uniform(generator, n, -rotate["radians"], rotate["radians"])
+    mirror = 1 - 2 * (torch.rand(n, generator=generator) < flip["horizontal"]).float()
+    place_x, place_y = uniform(generator, n, -1, 1), uniform(generator, n, -1, 1)
+    reach = 2 * translate["fraction"]
+    shift_x, shift_y = uniform(generator, n, -reach, reach), uniform(generator, n, -reach, reach)
+    upset = torch.ones(n)
+    if flip["vertical"] > 0:
+        upset = 1 - 2 * (torch.rand(n, generator=generator) < flip["vertical"]).float()
+    skew = torch.zeros(n)
+    if shear["radians"] > 0:
+        skew = uniform(generator, n, -shear["radians"], shear["radians"]).tan()
+        skew = torch.where(taken(generator, n, shear["probability"]), skew, 0.0)
+    cropped = taken(generator, n, crop["probability"])
+    area, log_ratio = torch.where(cropped, area, 1.0), torch.where(cropped, log_ratio, 0.0)
+    zoom = torch.where(taken(generator, n, scale["probability"]), zoom, 1.0)
+    angle = torch.where(taken(generator, n, rotate["probability"]), angle, 0.0)
+    moved = taken(generator, n, translate["probability"])
+    shift_x, shift_y = torch.where(moved, shift_x, 0.0), torch.where(moved, shift_y, 0.0)
 
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=generator) * (high - low) + low
-
-    area, log_ratio = uniform(*crop), uniform(-1, 1) * torch.tensor(CROP_RATIO).log() * float(crop[0] < 1)
     crop_w = (area * log_ratio.exp()).sqrt().clamp_max(1)
     crop_h = (area / log_ratio.exp()).sqrt().clamp_max(1)
-    zoom = torch.exp(uniform(torch.tensor(scale[0]).log().item(), torch.tensor(scale[1]).log().item()))
-    angle = uniform(-rotate, rotate)
-    mirror = 1 - 2 * (torch.rand(n, generator=generator) < flip).float()
-    centre_x, centre_y = uniform(-1, 1) * (1 - crop_w), uniform(-1, 1) * (1 - crop_h)
-    shift_x, shift_y = 2 * uniform(-translate, translate), 2 * uniform(-translate, translate)
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
-    x_row = torch.stack([crop_w * mirror * cos, -crop_w * mirror * sin, centre_x - crop_w * shift_x], dim=-1)
-    y_row = torch.stack([crop_h * sin, crop_h * cos, centre_y - crop_h * shift_y], dim=-1)
-    return torch.stack([x_row, y_row], dim=1)
+    x_row = [mirror * crop_w * cos, mirror * crop_w * (skew * cos - sin), place_x * (1 - crop_w) - crop_w * shift_x]
+    y_row = [upset * crop_h * sin, upset * crop_h * (skew * sin + cos), place_y * (1 - crop_h) - crop_h * shift_y]
+    return torch.stack([torch.stack(x_row, dim=-1), torch.stack(y_row, dim=-1)], dim=1)
 
 
 def prefilter(images: Float[Tensor, "n c h w"], shrinking: Float[Tensor, "n"]) -> Float[Tensor, "n c h w"]:
-    """Low-pass each image for its own shrinking factor: a blend with the 5-tap binomial blur of variance 1.
+    """Low-pass each image for its own shrinking factor: blends with the 5-tap binomial blur of variance 1.
 
-    A blend of weight w has variance w; (factor^2 - 1) / 4 matches a Gaussian of half the output's pixel pitch.
+    A blend of weight w has variance w, and variances add up to (factor^2 - 1) / 4, which matches a Gaussian of half the
+    output's pixel pitch.
     """
-    weight = ((shrinking.square() - 1) / 4).clamp(0, 1)[:, None, None, None]
-    if not bool((weight > 0).any()):
-        return images
+    variance = ((shrinking.square() - 1) / 4)[:, None, None, None]
     h, w = images.shape[2:]
-    blurred = _binomial(h, images.device) @ images @ _binomial(w, images.device).T
-    return torch.lerp(images, blurred, weight.to(images.device))
+    while bool((variance > 0).any()):
+        blurred = _binomial(h, images.device) @ images @ _binomial(w, images.device).T
+        images = torch.lerp(images, blurred, variance.clamp(0, 1).to(images.device))
+        variance = variance - 1
+    return images
 
 
 @lru_cache(maxsize=4)

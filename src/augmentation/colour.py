@@ -1,50 +1,100 @@
-"""All colour changes of a view as one affine map per image."""
+"""All linear colour changes of a view as one affine map per image."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from src.augmentation.draws import taken, uniform
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision's grayscale
+YIQ = (LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))  # NTSC 1953, FCC primaries
 
 
 def draw_colour(
-    mean: Float[Tensor, "n c"],
-    *,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    grayscale: float,
-    generator: Generator,
-) -> tuple[Float[Tensor, "n c c"], Float[Tensor, "n c"]]:
-    """Draw brightness, contrast, saturation (factors in 1 -+ value) and grayscale (probability), in this order.
+    n: int, channels: int, *, jitter: Mapping[str, Any], grayscale: Mapping[str, Any], generator: Generator
+) -> tuple[Float[Tensor, "n c c"], Float[Tensor, "n"], Float[Tensor, "n"]]:
+    """Draw brightness, contrast, saturation (factors in 1 -+ value, from 0 up), grayscale and hue (turns either way).
 
-    ``mean`` is each image's mean colour, on the CPU; contrast pivots on the mean luma, which is carried through the
-    chain. Returns the matrix and offset of y = matrix x + offset.
+    Returns the matrix of y = matrix x + pivot * (mean luma of the image), the pivot, and the hue's turns. They are in
+    the matrix where ``jitter.hue_space`` is yiq, an approximation (see turn_yiq); shift_hue turns exactly.
     """
-    n, c = mean.shape
-    luma = torch.tensor(LUMA) if c == 3 else torch.ones(c) / c
+    c = channels
+    luma = _luma(c)
 
     def factor(spread: float) -> Tensor:
+        if spread > 1:
+            return uniform(generator, n, 0, 1 + spread)
         return 1 + spread * (2 * torch.rand(n, generator=generator) - 1)
 
-    bright, sharp, vivid = factor(brightness), factor(contrast), factor(saturation)
-    vivid = torch.where(torch.rand(n, generator=generator) < grayscale, torch.zeros(n), vivid)
-    gray = luma.expand(c, c)
-    desaturate = vivid[:, None, None] * torch.eye(c) + (1 - vivid)[:, None, None] * gray
+    bright, sharp, vivid = (factor(jitter[name]) for name in ("brightness", "contrast", "saturation"))
+    gray = torch.rand(n, generator=generator) < grayscale["probability"]
+    turns = torch.zeros(n)
+    if jitter["hue"] > 0:
+        turns = uniform(generator, n, -jitter["hue"], jitter["hue"])
+    jittered = taken(generator, n, jitter["probability"])
+    bright, sharp, vivid = (torch.where(jittered, x, 1.0) for x in (bright, sharp, vivid))
+    vivid, turns = torch.where(gray, 0.0, vivid), torch.where(jittered & ~gray, turns, 0.0)
+
+    desaturate = vivid[:, None, None] * torch.eye(c) + (1 - vivid)[:, None, None] * luma.expand(c, c)
     matrix = (bright * sharp)[:, None, None] * desaturate
-    offset = ((1 - sharp) * bright * (mean @ luma))[:, None].expand(n, c)  # a gray offset is blind to saturation
-    return matrix, offset
+    if jitter["hue"] > 0 and jitter["hue_space"] == "yiq" and c == 3:
+        matrix = turn_yiq(turns) @ matrix
+    return matrix, (1 - sharp) * bright, turns
+
+
+def turn_yiq(turns: Float[Tensor, "n"]) -> Float[Tensor, "n 3 3"]:
+    """Hue as a rotation of the chrominance plane of YIQ: linear, keeps luma and leaves grays alone.
+
+    Unlike HSV's hue it keeps neither the largest channel nor saturation.
+    """
+    to_yiq = torch.tensor(YIQ)
+    cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
+    rotation = torch.zeros(len(turns), 3, 3)
+    rotation[:, 0, 0] = 1
+    rotation[:, 1, 1], rotation[:, 1, 2] = cos, sin
+    rotation[:, 2, 1], rotation[:, 2, 2] = -sin, cos
+    return torch.linalg.inv(to_yiq) @ rotation @ to_yiq
 
 
 def apply_colour(
-    images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n c c"], offset: Float[Tensor, "n c"]
+    images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n c c"], pivot: Float[Tensor, "n"]
 ) -> Float[Tensor, "n c h w"]:
-    """y = matrix x + offset at every pixel, clamped to [0, 1] once."""
-    matrix, offset = matrix.to(images.device), offset.to(images.device)
-    if images.shape[1] == 1:
+    """y = matrix x + pivot * (mean luma of x) at every pixel, clamped to [0, 1] once."""
+    matrix, pivot = matrix.to(images.device), pivot.to(images.device)
+    c = images.shape[1]
+    mean = images.mean((2, 3)) @ _luma(c).to(images.device)
+    offset = (pivot * mean)[:, None].expand(-1, c)  # a gray offset is blind to saturation and hue
+    if c == 1:
         mapped = images * matrix[:, :, :, None] + offset[:, :, None, None]
     else:
         mapped = torch.baddbmm(offset[:, :, None], matrix, images.flatten(2)).view_as(images)
     return mapped.clamp_(0, 1)
+
+
+def shift_hue(images: Float[Tensor, "n 3 h w"], turns: Float[Tensor, "n"]) -> Float[Tensor, "n 3 h w"]:
+    """Add to the hue of HSV, in turns; value and saturation stay."""
+    red, green, blue = images.unbind(1)
+    value = images.amax(1)
+    chroma = value - images.amin(1)
+    scale = chroma.clamp_min(torch.finfo(images.dtype).tiny)
+    sextant = torch.where(
+        value == red,
+        (green - blue) / scale,
+        torch.where(value == green, (blue - red) / scale + 2, (red - green) / scale + 4),
+    )
+    sextant = sextant + 6 * turns.to(images.device)[:, None, None]
+    channels = []
+    for start in (5, 3, 1):
+        k = (sextant + start) % 6
+        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
+    return torch.stack(channels, dim=1)
+
+
+def _luma(channels: int) -> Float[Tensor, "c"]:
+    return torch.tensor(LUMA) if channels == 3 else torch.ones(channels) / channels
