@@ -1,26 +1,35 @@
-"""Training throughput as a ratio to the bare step on ready-made views, measured in alternation in one run.
+"""Training throughput beside the bare step, lightly's loop and stable-pretraining's, all in one run.
 
-    python -m bench.train [hydra overrides of conf/train.yaml]
+    python -m bench.train [cases=cnn20,cnn32,resnet18] [rounds=6] [peers=true] [device=cpu] [precision=fp32] [threads=2]
 
 The bare step is what no pipeline can beat: forward, backward, clip and optimizer on views that are already made, in the
-same precision and layout. The ratio is that of the medians, its spread the quartiles over the rounds.
+same precision and layout. Everything trains SimCLR with the same model, images, batch, views and AdamW. In every round
+our steps and bare ones alternate, then each peer trains a stretch with as many worker processes as threads; a ratio is
+one round's, and the printed ones are their median, smallest and largest. Peers need pip install -e '.[bench]'.
 """
 
 from __future__ import annotations
 
+import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from torchvision.transforms.v2 import functional as tv
 
+from bench.peers import Setting, lightly_loop, stable_pretraining_loop
 from src.build import build
-from src.data.pack import Manifest, read_manifest
+from src.data.pack import Manifest, write_pack
+from src.data.source import SPLITS, Source
 from src.device import set_up
 from src.loop import Normalise, autocast, fetch, make_views
 from src.pretraining import prepare, resident_images, training_steps
@@ -28,19 +37,71 @@ from src.rng import generator
 from src.trial import Trial, identify
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
-ROUNDS, STEPS_PER_ROUND = 150, 2
+PEERS = {"lightly": lightly_loop, "stable-pretraining": stable_pretraining_loop}
+DEFAULTS: dict[str, Any] = {
+    "cases": "cnn20,cnn32,resnet18",
+    "rounds": 6,
+    "peers": True,
+    "device": "cpu",
+    "precision": "fp32",
+    "threads": 2,
+    "overrides": "",
+}
+
+
+class Case(NamedTuple):
+    model: str
+    size: int
+    batch_size: int
+    steps: int  # of ours, and of the bare step, in a round
+    peer_steps: int  # after so many more that empty what workers have ready
+
+
+CASES = {
+    "cnn20": Case("cnn", 20, 256, 40, 14),
+    "cnn32": Case("cnn", 32, 256, 20, 12),
+    "resnet18": Case("resnet18", 32, 64, 6, 5),
+}
+
+
+def photographs(n: int, size: int) -> np.ndarray:
+    """Smooth colour images, uint8 (n, 3, size, size)."""
+    x = tv.gaussian_blur(torch.rand(n, 3, size, size, generator=generator(0, "bench")), [9, 9], [2.0, 2.0])
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    return np.asarray((255 * (x - low) / (high - low)).to(torch.uint8).numpy())
+
+
+def packed(folder: Path, size: int) -> Manifest:
+    images = photographs(12_000, size)
+    places = {name: 12_000 + 10 * np.full(10, number) + np.arange(10) for number, name in enumerate(SPLITS)}
+    splits = {name: Source(images[:10], place, {}) for name, place in places.items()}
+    splits["pretrain"] = Source(images, np.arange(12_000), {})
+    return write_pack(folder / f"bench{size}", f"bench{size}", splits, {})
+
+
+def settings_of(case: Case, options: dict[str, Any]) -> dict[str, Any]:
+    chosen = [f"{name}={options[name]}" for name in ("device", "precision", "threads")]
+    chosen += [
+        f"model={case.model}",
+        "augmentation=simclr",
+        f"batch_size={case.batch_size}",
+        "schedule.images=100000000",
+    ]
+    chosen += [override for override in str(options["overrides"]).split(" ") if override]
+    with initialize_config_dir(CONF, version_base="1.3"):
+        settings: Any = OmegaConf.to_container(compose("train", overrides=chosen), resolve=True)
+    return dict(settings)
 
 
 def ours(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
-    """Rounds of the real loop: slicing, views, normalising, scheduling, the step."""
+    """The real loop: slicing, views, normalising, scheduling, the step."""
     method, optimizer = prepare(trial, manifest, device)
     steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=0)
 
-    def run() -> None:
-        for _ in range(STEPS_PER_ROUND):
-            next(steps)
+    def step() -> None:
+        next(steps)
 
-    return run
+    return step
 
 
 def bare(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
@@ -52,52 +113,101 @@ def bare(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
     normalise = Normalise(manifest.mean, manifest.std, device)
     views = make_views(method, build(config["augmentation"]), normalise, images, generator(0, "bench"))
 
-    def run() -> None:
-        for _ in range(STEPS_PER_ROUND):
-            with autocast(device, config["precision"]):
-                loss = method(*views)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(method.parameters(), config["optimizer"]["clip"])
-            optimizer.step()
+    def step() -> None:
+        with autocast(device, config["precision"]):
+            loss = method(*views)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(method.parameters(), config["optimizer"]["clip"])
+        optimizer.step()
 
-    return run
+    return step
 
 
-def seconds(run: Callable[[], None], device: str) -> float:
+def seconds(step: Callable[[], None], device: str) -> float:
     started = time.perf_counter()
-    run()
+    step()
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
-def main(overrides: list[str]) -> None:
-    with initialize_config_dir(CONF, version_base="1.3"):
-        settings: Any = OmegaConf.to_container(
-            compose("train", overrides=["schedule.images=100000000", *overrides]), resolve=True
-        )
-    device, threads = settings["device"], settings["threads"]
-    set_up(device, threads)
-    manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
-    trial = identify(settings, manifest, Path("unused"), device=device, threads=threads)
-    runs = {"ours": ours(trial, manifest, device), "bare step": bare(trial, manifest, device)}
-    for run in runs.values():
-        seconds(run, device)  # warm up
-    times = {name: np.array([0.0] * ROUNDS) for name in runs}
-    for i in range(ROUNDS):
-        for name, run in runs.items():
-            times[name][i] = seconds(run, device)
-    size = trial.config["batch_size"] * STEPS_PER_ROUND
-    for name, values in times.items():
-        print(f"{name:>10}: {size / np.median(values):8,.0f} images/s")
-    ratios = times["bare step"] / times["ours"]
-    low, high = np.percentile(ratios, [25, 75])
-    ratio = float(np.median(times["bare step"]) / np.median(times["ours"]))
-    print(f"     ratio: {ratio:.3f} of the bare step ({low:.3f} to {high:.3f} over {ROUNDS} rounds)")
-    what = [trial.config[group]["name"] for group in ("model", "method")]
-    what += [f"batch {trial.config['batch_size']}", trial.config["precision"]]
-    print(f"   machine: {threads} threads, {device}, torch {torch.__version__}; {', '.join(what)}")
+def peer_setting(trial: Trial, manifest: Manifest, options: dict[str, Any]) -> Setting:
+    method, _ = prepare(trial, manifest, "cpu")
+    config = trial.config
+    return Setting(
+        encoder=method.encoder,
+        projector=method.projector,
+        images=np.load(manifest.folder / "images" / "pretrain.npy"),
+        batch_size=config["batch_size"],
+        temperature=config["method"]["temperature"],
+        learning_rate=config["optimizer"]["learning_rate"],
+        device=options["device"],
+        precision=options["precision"],
+        workers=options["threads"],
+    )
+
+
+def measure(case: Case, folder: Path, options: dict[str, Any]) -> dict[str, list[float]]:
+    """Seconds per step of each contestant, one number a round."""
+    device = options["device"]
+    manifest = packed(folder, case.size)
+    trial = identify(settings_of(case, options), manifest, folder / "unused", device=device, threads=options["threads"])
+    pair = {"ours": ours(trial, manifest, device), "bare step": bare(trial, manifest, device)}
+    for step in pair.values():
+        for _ in range(3):
+            seconds(step, device)
+    times: dict[str, list[float]] = {name: [] for name in pair}
+    for number in range(options["rounds"]):
+        spent = dict.fromkeys(pair, 0.0)
+        for _ in range(case.steps):
+            for name, step in pair.items():
+                spent[name] += seconds(step, device)
+        for name, value in spent.items():
+            times[name].append(value / case.steps)
+        for name, loop in PEERS.items():
+            if options["peers"] and installed(name):
+                warm = 2 * 2 * options["threads"]  # DataLoader has two batches a worker ready
+                spent_there = loop(peer_setting(trial, manifest, options), min(warm, case.peer_steps), case.peer_steps)
+                times.setdefault(name, []).append(spent_there / case.peer_steps)
+        print(f"round {number + 1} of {options['rounds']}", end="\r", file=sys.stderr)
+    return times
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def show(name: str, case: Case, times: dict[str, list[float]]) -> None:
+    print(f"\n{name}: {case.model}, 3 x {case.size} x {case.size}, batch {case.batch_size}, SimCLR")
+    for contestant, values in times.items():
+        line = f"  {contestant:<20}{case.batch_size / np.median(values):9,.0f} images/s"
+        for other in ("bare step", "lightly", "stable-pretraining"):
+            if other in times and other != contestant and contestant in ("ours", "lightly", "stable-pretraining"):
+                ratio = np.array(times[other]) / np.array(values)
+                line += f"   {np.median(ratio):.3f} of {other} ({ratio.min():.3f} to {ratio.max():.3f})"
+        print(line)
+
+
+def main(arguments: list[str]) -> None:
+    given = {key: yaml.safe_load(value) for key, _, value in (argument.partition("=") for argument in arguments)}
+    unknown = set(given) - set(DEFAULTS)
+    if unknown or set(str(given.get("cases", "cnn20")).split(",")) - set(CASES):
+        sys.exit(f"error: options are {', '.join(DEFAULTS)}; cases are {', '.join(CASES)}; got {' '.join(arguments)}")
+    options = DEFAULTS | given
+    set_up(options["device"], options["threads"])
+    versions = [f"{name} {installed(name) or '(not installed)'}" for name in ("torch", "torchvision", *PEERS)]
+    machine = torch.cuda.get_device_name() if options["device"] == "cuda" else platform.machine()
+    print(
+        f"{machine}, {options['threads']} threads, {options['precision']}, Python {platform.python_version()}, ", end=""
+    )
+    print(", ".join(versions))
+    for name in str(options["cases"]).split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            show(name, CASES[name], measure(CASES[name], Path(folder), options))
 
 
 if __name__ == "__main__":

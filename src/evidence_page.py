@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from src.figures import BLUE, GRAY, GREEN, INK, ORANGE
 from src.pool import Pool
 from src.show import table_of
+from src.template import environment
 
 
 def render(path: Path, found: dict[str, Any], pools: list[Pool]) -> None:
@@ -28,14 +28,12 @@ def render(path: Path, found: dict[str, Any], pools: list[Pool]) -> None:
         "quality.svg": quality_figure(found, pools),
     }.items():
         figure.savefig(folder / name, facecolor="white", metadata={"Date": None})
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["points"] = lambda value: "–" if value is None else f"{100 * value:z.1f}"
-    environment.filters["ratio"] = lambda value: "–" if value is None else f"{value:z.2f}"
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+z.2f}"
-    environment.filters["range"] = lambda pair: "–" if pair is None else f"{pair[0]:.2f} … {pair[1]:.2f}"
-    text = environment.get_template("study.md.j2").render(
+    pages = environment(Path(__file__).parent, html=False)
+    pages.filters["points"] = lambda value: "–" if value is None else f"{100 * value:z.1f}"
+    pages.filters["ratio"] = lambda value: "–" if value is None else f"{value:z.2f}"
+    pages.filters["signed"] = lambda value: "–" if value is None else f"{value:+z.2f}"
+    pages.filters["range"] = lambda pair: "–" if pair is None else f"{pair[0]:.2f} … {pair[1]:.2f}"
+    text = pages.get_template("study.md.j2").render(
         f=found,
         data=list(dict.fromkeys(pool["data"] for pool in found["pools"])),
         folder=folder.name,

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from src.processes import share
 from src.rng import generator, global_generator
 
 if TYPE_CHECKING:
+    from src.data.source import Rows
     from src.methods.method import Method
 
 
@@ -57,7 +57,7 @@ def batch_indices(step: int, *, count: int, batch_size: int, seed: int) -> Tenso
 def train(
     method: Method,
     optimizer: Optimizer,
-    images: UInt8[Tensor, "n c h w"] | np.ndarray,
+    images: UInt8[Tensor, "n c h w"] | Rows,
     augmentation: Augmentation,
     normalise: Normalise,
     *,
@@ -109,8 +109,8 @@ def make_views(
     return [normalise(x).contiguous(memory_format=torch.channels_last) for x in views]
 
 
-def fetch(images: Tensor | np.ndarray, index: Tensor, device: str) -> UInt8[Tensor, "n c h w"]:
-    """A batch from a resident tensor or a memory-mapped array."""
+def fetch(images: Tensor | Rows, index: Tensor, device: str) -> UInt8[Tensor, "n c h w"]:
+    """A batch from a resident tensor or from a file."""
     if isinstance(images, Tensor):
         return images[index.to(images.device)]
     return torch.from_numpy(images[index.numpy()]).to(device)

@@ -2,45 +2,103 @@
 
 from __future__ import annotations
 
+import math
+import re
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from src import app
 from src.screen import make_console
 
-DEFAULT_RECIPE = "digits"  # of src.train
+if TYPE_CHECKING:
+    from src.data.pack import Manifest
 
 
 def prepare(config: DictConfig) -> None:
-    """Make images/, labels/ and budgets/ below data/<name> from conf/data/<name>.yaml."""
+    """Make images/, labels/, budgets/ and report/ below data/<name> from conf/data/<name>.yaml."""
+    from src import check, files
     from src.build import build
     from src.data.budgets import write_budgets
-    from src.data.pack import read_labels, write_pack
+    from src.data.datasheet import write_datasheet
+    from src.data.inspection import inspect
+    from src.data.leaks import POLICIES, settle
+    from src.data.pack import check_groups, read_labels, write_pack
+    from src.data.source import SPLITS, DataSet
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     data = plain["data"]
-    splits = build({**data["source"], "_partial_": True})()
+    check.plain_name("data.name", data["name"])
+    check.choice("data.leaks", data["leaks"], POLICIES)
     folder = Path(plain["folders"]["data"]) / data["name"]
-    manifest = write_pack(folder, data["name"], splits, data)
-    write_budgets(folder / "budgets", read_labels(manifest, "probe"), **plain["budgets"])
+    with files.locked(folder.parent / f".{data['name']}.lock"):
+        made = build({**data["source"], "_partial_": True})()
+        delivered = made if isinstance(made, DataSet) else DataSet(made)
+        check_groups(delivered.splits)
+        found = inspect(delivered.splits)
+        splits, moved = settle(delivered.splits, found, data["leaks"])
+        manifest = write_pack(folder, data["name"], splits, data)
+        write_budgets(folder / "budgets", read_labels(manifest, "probe"), **plain["budgets"])
+        kept = DataSet(splits, delivered.skipped)
+        facts = write_datasheet(folder / "report", manifest, kept, inspect(splits) if moved else found, moved)
+        if "staging" in data["source"]:
+            shutil.rmtree(data["source"]["staging"], ignore_errors=True)
 
     table = Table(title=f"{data['name']}: packed in {folder}", title_justify="left")
     for column in ("split", "images", "source images", "size"):
         table.add_column(column, justify="left" if column == "split" else "right")
-    for split, entry in manifest.splits.items():
+    for split, entry in ((split, manifest.splits[split]) for split in SPLITS):
         count, *shape = entry["shape"]
         table.add_row(split, f"{count:,}", f"{entry['groups']:,}", " x ".join(map(str, shape)))
-    console = make_console()
-    console.print(table)
-    chosen = [override for override in HydraConfig.get().overrides.task if not override.startswith("data.source.")]
-    if data["recipe"] != DEFAULT_RECIPE:
+    make_console().print(table)
+    for line in _remarks(facts):
+        print(line)
+    print(f"written: {folder / 'report' / 'index.html'}")
+    print(f"next: python -m src.train -m {' '.join(_next(data, manifest))}".rstrip())
+
+
+def _next(data: dict[str, Any], manifest: Manifest) -> list[str]:
+    """Overrides with which src.train takes these images: their recipe, and what fits their number."""
+    chosen = [name for name in HydraConfig.get().overrides.task if name.startswith(("data=", "data.name="))]
+    loader = GlobalHydra.instance().config_loader()
+    default: Any = loader.load_configuration("train", [], RunMode.MULTIRUN)
+    if data["recipe"] != default.augmentation.name:
         recipe = [f"augmentation={data['recipe']}", f"augmentation@evaluation.reference={data['recipe']}"]
         chosen += [f"study={data['name']}", "sweep=random", *recipe]
-    console.print(f"next: python -m src.train -m {' '.join(chosen)}".rstrip(), highlight=False)
+    count = manifest.splits["pretrain"]["count"]
+    if count < default.evaluation.images:
+        chosen.append(f"evaluation.images={count}")
+    sizes = [int(size) for size in re.findall(r"\d+", str(default.hydra.sweeper.params.batch_size))]
+    fitting = [size for size in sizes if size <= count]
+    if fitting != sizes:
+        small = default.batch_size not in fitting
+        chosen.append(
+            f"batch_size={2 ** int(math.log2(count))}"
+            if small
+            else f"'batch_size=choice({','.join(map(str, fitting))})'"
+        )
+    return chosen
+
+
+def _remarks(facts: dict[str, Any]) -> list[str]:
+    """What a person should know before training on these images."""
+    lines = [f"left out: {count:,} files, {reason}" for reason, count in facts["skipped"].items()]
+    leaks, sizes = facts["leaks"], facts["sizes"]
+    if leaks["moved"]:
+        lines.append(f"moved: {leaks['moved']:,} images, so that no picture is in two splits")
+    if leaks["pictures"]:
+        lines.append(f"leak: {leaks['pictures']:,} pictures are in several splits (data.leaks=move moves them)")
+    if not facts["near_searched"]:
+        lines.append("these images are so much alike that only identical ones were looked for")
+    if sizes and sizes["enlarged"]:
+        lines.append(f"enlarged: {sizes['enlarged']:,} images are smaller than {facts['shape'][1]} pixels")
+    return lines
 
 
 if __name__ == "__main__":

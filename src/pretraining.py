@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from safetensors.torch import save
@@ -20,7 +19,8 @@ from torch.optim import Optimizer
 
 from src import files, interrupts
 from src.build import build
-from src.data.pack import Manifest, open_images
+from src.data.pack import Manifest, open_rows
+from src.data.source import Rows
 from src.loop import Normalise, Step, train
 from src.optim import make_optimizer, scaled_learning_rate
 from src.processes import agree, share_statistics, world
@@ -30,7 +30,7 @@ from src.trial import CHECKPOINT, RECORD, Trial, build_method, trial_flops
 if TYPE_CHECKING:
     from src.methods.method import Method
 
-RESIDENT_BYTES = 2**30  # larger data sets stay memory-mapped
+RESIDENT_BYTES = 2**30  # larger data sets stay in their file
 
 
 class Progress(NamedTuple):
@@ -239,7 +239,7 @@ class _Checkpoint:
         files.write_atomically(folder / CHECKPOINT, content.getvalue())
 
 
-def resident_images(manifest: Manifest, split: str, device: str) -> Tensor | np.ndarray:
-    """A split's images as a tensor on the device, or memory-mapped where they are larger than RESIDENT_BYTES."""
-    images = open_images(manifest, split)
-    return torch.from_numpy(np.array(images)).to(device) if images.nbytes <= RESIDENT_BYTES else images
+def resident_images(manifest: Manifest, split: str, device: str) -> Tensor | Rows:
+    """A split's images as a tensor on the device, or left in their file where they are larger than RESIDENT_BYTES."""
+    images = open_rows(manifest, split)
+    return torch.from_numpy(images[:]).to(device) if images.nbytes <= RESIDENT_BYTES else images

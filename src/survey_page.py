@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from src.figures import BLUE, GRAY, GREEN, ORANGE
 from src.pool import Member, Pool
 from src.show import table_of
 from src.stats import Estimate, accuracy
+from src.template import environment
 from src.trial_table import read_about, read_pool
 
 PROBES = ("linear", "knn")
@@ -32,12 +32,10 @@ def render(page: Path, table: Path, columns: list[str]) -> dict[str, Any]:
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     accuracy_figure(found).savefig(folder / "accuracy.svg", facecolor="white", metadata={"Date": None})
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["points"] = lambda e: f"{100 * e['value']:.1f} ± {100 * e['error']:.1f}"
-    environment.filters["gain"] = lambda e: f"{100 * e['value']:+.1f} ± {100 * e['error']:.1f}"
-    text = environment.get_template("methods.md.j2").render(
+    pages = environment(Path(__file__).parent, html=False)
+    pages.filters["points"] = lambda e: f"{100 * e['value']:.1f} ± {100 * e['error']:.1f}"
+    pages.filters["gain"] = lambda e: f"{100 * e['value']:+.1f} ± {100 * e['error']:.1f}"
+    text = pages.get_template("methods.md.j2").render(
         found=found,
         folder=folder.name,
         columns=columns,

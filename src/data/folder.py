@@ -1,65 +1,193 @@
+"""A folder of anybody's images: which there are, what is known of them, and which split each goes to."""
+
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src import check
-from src.data.source import SPLITS, Source
+from src.data.decode import MODES, SUFFIXES
+from src.data.listing import numbered, read_column
+from src.data.source import SPLITS, DataSet, Rows, Source
+from src.data.staging import BLANK, BROKEN, Staged, stage
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-MODES = {1: "L", 3: "RGB"}
+LEAST = 10 * len(SPLITS)
+POLICIES = ("skip", "stop")
 
 
-def folder(*, root: str, size: int, channels: int, fractions: dict[str, float], seed: int) -> dict[str, Source]:
+class _Known(NamedTuple):
+    """What is known of each file before it is opened."""
+
+    names: list[str]
+    paths: list[str]
+    classes: list[str | None]
+    groups: list[str]
+
+
+def folder(
+    *,
+    root: str,
+    unlabelled: str | None,
+    labels: str,
+    groups: str | None,
+    size: int,
+    channels: int,
+    bits: int,
+    broken: str,
+    blank: str,
+    fractions: dict[str, float],
+    seed: int,
+    staging: str,
+) -> DataSet:
     """The images below ``root``, each cut to its central square and resized to ``size`` x ``size``.
 
-    Images in ``root/<class>/...`` have that class as their label; images directly in ``root`` have none, and then no
-    image may have one. Each image is its own group. Raises ValueError on an unreadable image or too few of them.
+    ``labels``: "folders" (the first folder below ``root`` is the class; images directly in it have none), "none", or
+    a CSV file with columns file and class; ``groups``: a CSV file with columns file and group, of which none crosses
+    splits. Images without a class, and those below ``unlabelled``, all go to pretrain, with their whole groups.
+    ``broken`` and ``blank`` images are skipped, or stop. Raises ValueError on a bad value or too few images.
     """
+    _check(size, channels, bits, broken, blank, fractions)
+    known = _list(root, unlabelled, labels, groups)
+    staged = stage(Path(staging), known.paths, size=size, channels=channels, bits=bits)
+    skipped = _skipped(known.names, staged, {BROKEN: broken, BLANK: blank})
+    kept = np.array([place for place, name in enumerate(known.names) if name not in skipped], dtype=np.int64)
+    if len(kept) < LEAST:
+        raise ValueError(f"{root} must hold at least {LEAST} images that can be used, got {len(kept)}")
+    group = numbered([known.groups[place] for place in kept])[0]
+    classes = [known.classes[place] for place in kept]
+    parts = _split(group, np.array([label is not None for label in classes]), fractions, seed)
+    labelled = [label for label in classes if label is not None]
+    number, class_names = numbered(labelled)
+    numbers = np.full(len(kept), -1, dtype=np.int64)
+    numbers[[place for place, label in enumerate(classes) if label is not None]] = number
+    sizes = np.stack([staged.facts["width"][kept], staged.facts["height"][kept]], axis=1)
+    everything = Source(
+        Rows(staged.pixels, kept),
+        group,
+        {"class": numbers} if labelled else {},
+        tuple(known.names[place] for place in kept),
+        sizes,
+        class_names,
+    )
+    return DataSet({split: everything.take(index) for split, index in parts.items()}, skipped)
+
+
+def _check(size: int, channels: int, bits: int, broken: str, blank: str, fractions: dict[str, float]) -> None:
     check.number("data.source.size", size, at_least=8, at_most=1024, whole=True)
-    if channels not in MODES:
-        raise ValueError(f"data.source.channels must be 1 or 3, got {channels!r}")
+    check.choice("data.source.channels", channels, tuple(MODES))
+    check.number("data.source.bits", bits, at_least=8, at_most=16, whole=True)
+    check.choice("data.source.broken", broken, POLICIES)
+    check.choice("data.source.blank", blank, POLICIES)
     for split in SPLITS:
-        check.number(f"data.source.fractions.{split}", fractions[split], above=0, below=1)
+        check.number(f"data.source.fractions.{split}", fractions[split], at_least=0, below=1)
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise ValueError(f"data.source.fractions must add up to 1, got {sum(fractions.values()):g}")
+
+
+def _list(root: str, unlabelled: str | None, labels: str, groups: str | None) -> _Known:
+    names, paths = _images("data.source.root", root)
+    if len(paths) < LEAST and unlabelled is None:
+        raise ValueError(f"{root} must hold at least {LEAST} images ({', '.join(SUFFIXES)}), got {len(paths)}")
+    classes = _classes(root, names, labels)
+    if unlabelled is not None:
+        more, more_paths = _images("data.source.unlabelled", unlabelled)
+        twice = sorted(set(more_paths) & set(paths))
+        if twice:
+            raise ValueError(
+                f"data.source.unlabelled holds {len(twice)} images of data.source.root, the first {twice[0]!r}"
+            )
+        names, paths, classes = names + more, paths + more_paths, classes + [None] * len(more)
+    if groups is None:
+        return _Known(names, paths, classes, [str(place) for place in range(len(names))])
+    found = read_column(groups, "group", names)
+    alone = [name for name, group in zip(names, found, strict=True) if group is None]
+    if alone:
+        raise ValueError(f"{groups} has no group for {len(alone)} images, the first {alone[0]!r}")
+    return _Known(names, paths, classes, [str(group) for group in found])
+
+
+def _images(what: str, root: str) -> tuple[list[str], list[str]]:
+    """The names below the folder and the paths of all images there; hidden files and folders aren't looked at."""
     if root is None or not Path(root).is_dir():
-        raise ValueError(f"data.source.root must be a folder of images, got {root!r}")
-    paths = sorted(path for path in Path(root).rglob("*") if path.suffix.lower() in SUFFIXES)
-    if len(paths) < 10 * len(SPLITS):
-        kinds = ", ".join(sorted(SUFFIXES))
-        raise ValueError(f"{root} must hold at least {10 * len(SPLITS)} images ({kinds}), got {len(paths)}")
-    names = [path.relative_to(root).parts[0] if path.parent != Path(root) else "" for path in paths]
-    if "" in names and set(names) != {""}:
-        raise ValueError(f"{root} must hold images either directly or in one folder per class, got both")
-    classes = np.unique(names, return_inverse=True)[1]
-    images = np.stack([_read(path, size, channels) for path in paths])
-    order = np.random.default_rng(seed).permutation(len(paths))
-    ends = np.cumsum([round(fractions[split] * len(paths)) for split in SPLITS[:-1]])
-    parts = np.split(order, ends)
-    empty = [split for split, part in zip(SPLITS, parts, strict=True) if not len(part)]
-    if empty:
-        raise ValueError(f"data.source.fractions.{empty[0]} of {len(paths)} images is none: raise it")
-    return {
-        split: Source(
-            images[index],
-            index,
-            {"class": classes[index]} if set(names) != {""} else {},
-            tuple(str(paths[place].relative_to(root)) for place in index),
+        raise ValueError(f"{what} must be a folder of images, got {root!r}")
+
+    def walk(folder: str) -> Iterator[str]:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        yield from walk(entry.path)
+                elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                    yield entry.path
+
+    paths = list(walk(str(root)))
+    return [os.path.relpath(path, root) for path in paths], [str(Path(path).absolute()) for path in paths]
+
+
+def _classes(root: str, names: list[str], labels: str) -> list[str | None]:
+    if labels == "none":
+        return [None] * len(names)
+    if labels != "folders":
+        if not Path(labels).is_file():
+            raise ValueError(f"data.source.labels must be folders, none or a CSV file, got {labels!r}")
+        return read_column(labels, "class", names)
+    first = [Path(name).parts[0] if os.sep in name else None for name in names]
+    if None in first and set(first) != {None}:
+        raise ValueError(
+            f"{root} must hold images either directly or in one folder per class, got both: with "
+            "data.source.labels=none folders mean nothing"
         )
-        for split, index in zip(SPLITS, parts, strict=True)
-    }
+    return first
 
 
-def _read(path: Path, size: int, channels: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            if image.mode == "F" or image.mode.startswith("I"):
-                raise ValueError("more than 8 bits a channel: save it with 8")
-            upright = ImageOps.exif_transpose(image).convert(MODES[channels])
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} can't be read as an image ({error}): mend it or take it out") from None
-    square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
+def _skipped(names: list[str], staged: Staged, policies: dict[int, str]) -> dict[str, str]:
+    """Files to leave out, and why. Raises ValueError where the policy is to stop."""
+    reasons = {BROKEN: "", BLANK: "blank: one value everywhere"}
+    skipped: dict[str, str] = {}
+    for state, policy in policies.items():
+        places = np.flatnonzero(staged.facts["state"] == state).tolist()
+        found = {names[place]: staged.problems.get(place, reasons[state]) for place in places}
+        if found and policy == "stop":
+            name, reason = next(iter(found.items()))
+            what = "broken" if state == BROKEN else "blank"
+            raise ValueError(
+                f"{len(found)} images are {what}, the first {name!r} ({reason}): mend them or take them out, or "
+                f"data.source.{what}=skip leaves them out"
+            )
+        skipped |= found
+    return skipped
+
+
+def _split(group: np.ndarray, labelled: np.ndarray, fractions: dict[str, float], seed: int) -> dict[str, np.ndarray]:
+    """The places of each split: whole groups in random order fill them by their share of the labelled images.
+
+    Where nothing is labelled all are treated alike. Raises ValueError where a split is left empty.
+    """
+    if not labelled.any():
+        labelled = np.ones(len(group), dtype=bool)
+    bound = np.zeros(group.max() + 1, dtype=bool)  # groups with an unlabelled image are pretrain's
+    bound[group[~labelled]] = True
+    free = np.flatnonzero(~bound[group])
+    sizes = np.bincount(group[free], minlength=len(bound))
+    order = np.random.default_rng(seed).permutation(np.unique(group[free]))
+    before = np.concatenate([[0], np.cumsum(sizes[order])[:-1]]) if len(order) else np.zeros(0)
+    ends = np.cumsum([round(fractions[split] * len(free)) for split in SPLITS[:-1]])
+    split_of = np.zeros(len(bound), dtype=np.int64)
+    split_of[order] = np.searchsorted(ends, before, side="right")
+    rank = np.zeros(len(bound), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    parts = {}
+    for number, split in enumerate(SPLITS):
+        mine = np.flatnonzero(split_of[group] == number)
+        parts[split] = mine[np.argsort(rank[group[mine]], kind="stable")]
+        if not len(parts[split]):
+            raise ValueError(
+                f"data.source.fractions.{split} of {len(free)} images in {len(order)} groups is none: raise it"
+            )
+    return parts

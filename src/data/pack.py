@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -13,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from src import files
-from src.data.source import SPLITS, Source
+from src.data.source import SPLITS, Rows, Source
 
 FORMAT = 1
-
+CHUNK = 2048  # images in memory at a time
 
 Shape = tuple[int, int, int]  # of an image: channels, height, width
 
@@ -39,7 +40,7 @@ class Manifest(NamedTuple):
 
 def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> Manifest:
     """Pack the splits below ``folder``, each half whole or not at all. Raises ValueError where groups cross splits."""
-    _check_groups(splits)
+    check_groups(splits)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -54,7 +55,7 @@ def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[
     return read_manifest(folder)
 
 
-def _check_groups(splits: dict[str, Source]) -> None:
+def check_groups(splits: dict[str, Source]) -> None:
     seen: dict[int, str] = {}
     for split, source in splits.items():
         for group in np.unique(source.group).tolist():
@@ -65,27 +66,51 @@ def _check_groups(splits: dict[str, Source]) -> None:
 def _write_images(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> dict[str, Any]:
     folder.mkdir()
     entries = {}
+    sums = {}
     for split, source in splits.items():
-        np.save(folder / f"{split}.npy", source.images, allow_pickle=False)
+        sums[split] = _write_array(folder / f"{split}.npy", source.images)
         if source.names and "class" not in source.labels:  # a folder's name would tell its class
-            (folder / f"{split}.csv").write_text(_table(["index", "file"], enumerate(source.names)))
+            files.write_atomically(folder / f"{split}.csv", _table(["index", "file"], enumerate(source.names)))
         entries[split] = {
             "count": len(source.images),
             "groups": len(np.unique(source.group)),
             "shape": list(source.images.shape),
             "checksum": files.checksum(folder / f"{split}.npy"),
         }
-    pretrain = splits["pretrain"].images
+    mean, std = _statistics(*sums["pretrain"], splits["pretrain"].images.shape)
     manifest = {
         "format": FORMAT,
         "name": name,
         "config": config,
         "splits": entries,
-        "mean": (pretrain.mean((0, 2, 3)) / 255).tolist(),
-        "std": (pretrain.std((0, 2, 3)) / 255).tolist(),
+        "mean": mean,
+        "std": std,
     }
     files.write_json(folder / "manifest.json", manifest)
     return entries
+
+
+def _write_array(path: Path, images: np.ndarray | Rows) -> tuple[list[int], list[int]]:
+    """Write images chunk by chunk; their sum and sum of squares per channel, which are exact whatever the chunks."""
+    shape = tuple(int(side) for side in images.shape)
+    total, squares = np.zeros(shape[1], np.int64), np.zeros(shape[1], np.int64)
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, shape[0], CHUNK):
+            chunk = np.ascontiguousarray(images[start : start + CHUNK])
+            file.write(chunk.data)
+            wide = chunk.astype(np.int64)
+            total += wide.sum((0, 2, 3))
+            squares += (wide * wide).sum((0, 2, 3))
+    return total.tolist(), squares.tolist()
+
+
+def _statistics(total: list[int], squares: list[int], shape: tuple[int, ...]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel in [0, 1]: whole numbers until the last division."""
+    n = shape[0] * shape[2] * shape[3]
+    variance = [(n * square - sum_ * sum_) / (n * n) for sum_, square in zip(total, squares, strict=True)]
+    return [sum_ / n / 255 for sum_ in total], [math.sqrt(value) / 255 for value in variance]
 
 
 def _write_labels(folder: Path, splits: dict[str, Source], images: dict[str, str]) -> None:
@@ -94,17 +119,18 @@ def _write_labels(folder: Path, splits: dict[str, Source], images: dict[str, str
     for split in SPLITS[1:]:
         source = splits[split]
         columns = [source.group.tolist(), *(column.tolist() for column in source.labels.values())]
-        (folder / f"{split}.csv").write_text(_table(["group", *source.labels], zip(*columns, strict=True)))
+        files.write_atomically(folder / f"{split}.csv", _table(["group", *source.labels], zip(*columns, strict=True)))
         checksums[split] = files.checksum(folder / f"{split}.csv")
-    files.write_json(folder / "manifest.json", {"format": FORMAT, "checksums": checksums, "images": images})
+    about = {"format": FORMAT, "checksums": checksums, "images": images, "classes": splits["probe"].class_names}
+    files.write_json(folder / "manifest.json", about)
 
 
-def _table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
+def _table(head: list[str], rows: Iterable[Iterable[Any]]) -> bytes:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(head)
     table.writerows(rows)
-    return text.getvalue()
+    return text.getvalue().encode(errors="surrogateescape")  # file names needn't be UTF-8
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -133,6 +159,13 @@ def open_images(manifest: Manifest, split: str) -> np.ndarray:
     path = manifest.folder / "images" / f"{split}.npy"
     _verify(path, manifest.splits[split]["checksum"])
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def open_rows(manifest: Manifest, split: str) -> Rows:
+    """The same for images that may not fit in memory: read when asked for. Raises ValueError if missing or altered."""
+    path = manifest.folder / "images" / f"{split}.npy"
+    _verify(path, manifest.splits[split]["checksum"])
+    return Rows(path)
 
 
 def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:

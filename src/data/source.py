@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -7,10 +12,77 @@ import numpy as np
 SPLITS = ("pretrain", "probe", "val", "test")
 
 
+class Rows:
+    """Some rows of a .npy file, read when they are asked for: unlike a memory map it never fills memory."""
+
+    def __init__(self, path: Path, index: np.ndarray | None = None) -> None:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.path, self.index = path, np.arange(len(mapped)) if index is None else index
+        self.shape = (len(self.index), *mapped.shape[1:])
+        self._offset, self._bytes = int(mapped.offset), int(np.prod(mapped.shape[1:]))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self) * self._bytes
+
+    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
+        """uint8 (n, channels, height, width). Raises OSError where the file has been cut short."""
+        wanted = self.index[key]
+        found = np.empty((len(wanted), *self.shape[1:]), dtype=np.uint8)
+        runs = np.flatnonzero(np.diff(wanted, prepend=-2) != 1)
+        with self.path.open("rb") as file:
+            for first, last in pairwise([*runs, len(wanted)]):
+                target, offset = found[first:last].data, self._offset + int(wanted[first]) * self._bytes
+                if os.preadv(file.fileno(), [target], offset) != target.nbytes:
+                    raise OSError(0, "ends before its last image", str(self.path))
+        return found
+
+    def take(self, index: np.ndarray) -> Rows:
+        return Rows(self.path, self.index[index])
+
+
 class Source(NamedTuple):
     """One split as a data source delivers it."""
 
-    images: np.ndarray  # uint8 (n, channels, height, width)
+    images: np.ndarray | Rows  # uint8 (n, channels, height, width)
     group: np.ndarray  # int64 (n,): the source image, patient or video; the sampling unit, never in two splits
     labels: dict[str, np.ndarray]  # columns of length n: "class" (int) and any factors; empty without labels
     names: tuple[str, ...] = ()  # of the files they came from, for people who label a few by hand
+    sizes: np.ndarray | None = None  # (n, 2): width and height of those files' images
+    class_names: tuple[str, ...] = ()
+
+    def take(self, index: np.ndarray) -> Source:
+        """Some of the images, in another order."""
+        images = self.images.take(index) if isinstance(self.images, Rows) else self.images[index]
+        return self._replace(
+            images=images,
+            group=self.group[index],
+            labels={name: column[index] for name, column in self.labels.items()},
+            names=tuple(self.names[place] for place in index) if self.names else (),
+            sizes=None if self.sizes is None else self.sizes[index],
+        )
+
+    def join(self, other: Source) -> Source:
+        """This split's images and then another's of the same data set."""
+        if isinstance(self.images, Rows) and isinstance(other.images, Rows):
+            images: np.ndarray | Rows = Rows(self.images.path, np.concatenate([self.images.index, other.images.index]))
+        else:
+            images = np.concatenate([self.images[:], other.images[:]])
+        known = {name for name in self.labels if name in other.labels}
+        return self._replace(
+            images=images,
+            group=np.concatenate([self.group, other.group]),
+            labels={name: np.concatenate([self.labels[name], other.labels[name]]) for name in known},
+            names=self.names + other.names,
+            sizes=None if self.sizes is None or other.sizes is None else np.concatenate([self.sizes, other.sizes]),
+        )
+
+
+class DataSet(NamedTuple):
+    """The splits, and the files that are in none of them."""
+
+    splits: dict[str, Source]
+    skipped: Mapping[str, str] = MappingProxyType({})  # name -> why

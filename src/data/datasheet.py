@@ -1,0 +1,166 @@
+"""What prepare found out about a data set, as numbers, tables, a contact sheet and a page for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from src import files
+from src.data.inspection import Inspection
+from src.data.pack import Manifest
+from src.data.source import SPLITS, DataSet, Source
+from src.template import environment
+
+COLUMNS, TILE = 16, 64  # of the contact sheet: images in a row, pixels of one
+ROWS = {"pretrain": 4, "probe": 2, "val": 2, "test": 2}
+SHOWN_PAIRS = 12
+
+
+def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Inspection, moved: int) -> dict[str, Any]:
+    """Write index.html, its pictures, duplicates.csv, skipped.csv and report.json, whose content is returned.
+
+    ``moved`` is how many images changed their split because of duplicates; the rest is as packed.
+    """
+    leaks = found.across(found.near)
+    facts: dict[str, Any] = {
+        "name": manifest.name,
+        "mean": list(manifest.mean),
+        "std": list(manifest.std),
+        "shape": list(manifest.shape),
+        "splits": {name: _split_facts(number, data.splits[name], found) for number, name in enumerate(SPLITS)},
+        "classes": _class_balance(data.splits),
+        "sizes": _sizes(data.splits, manifest.shape[1]),
+        "skipped": dict(Counter(data.skipped.values()).most_common()),
+        "near_searched": found.near_searched,
+        "leaks": {"pictures": len(leaks), "images": int(np.isin(found.near, leaks).sum()), "moved": moved},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / "report.json", facts)
+    duplicates = _duplicates(data.splits, found)
+    _write_csv(folder / "duplicates.csv", ["cluster", "kind", "across_splits", "split", "index", "file"], duplicates)
+    _write_csv(folder / "skipped.csv", ["file", "reason"], [list(item) for item in data.skipped.items()])
+    _write_png(folder / "sheet.png", _contact_sheet(data.splits))
+    (folder / "leaks.png").unlink(missing_ok=True)
+    if len(leaks):
+        _write_png(folder / "leaks.png", _leak_sheet(data.splits, found, leaks))
+    page = (
+        environment(Path(__file__).parent, html=True)
+        .get_template("datasheet.html.j2")
+        .render(f=facts, leaks=len(leaks) > 0)
+    )
+    files.write_atomically(folder / "index.html", page.encode())
+    return facts
+
+
+def _split_facts(number: int, source: Source, found: Inspection) -> dict[str, int]:
+    mine = found.split == number
+    return {
+        "images": len(source.images),
+        "groups": len(np.unique(source.group)),
+        "blank": int(found.blank[mine].sum()),
+        "identical": _repeats(found.exact[mine]),
+        "near": _repeats(found.near[mine]),
+    }
+
+
+def _repeats(clusters: np.ndarray) -> int:
+    """Images beyond the first of their cluster."""
+    member = clusters[clusters >= 0]
+    return len(member) - len(np.unique(member))
+
+
+def _class_balance(splits: dict[str, Source]) -> list[dict[str, Any]]:
+    if "class" not in splits["probe"].labels:
+        return []
+    names = splits["probe"].class_names
+    labelled = {name: source.labels["class"] for name, source in splits.items() if "class" in source.labels}
+    numbers = sorted({int(value) for column in labelled.values() for value in np.unique(column) if value >= 0})
+    return [
+        {"class": names[number] if names else str(number)}
+        | {split: int((labelled[split] == number).sum()) if split in labelled else 0 for split in SPLITS}
+        for number in numbers
+    ]
+
+
+def _sizes(splits: dict[str, Source], size: int) -> dict[str, Any] | None:
+    if splits["pretrain"].sizes is None:
+        return None
+    sizes = np.concatenate([source.sizes for source in splits.values() if source.sizes is not None])
+    quantiles = {
+        side: [int(np.quantile(sizes[:, place], q, method="nearest")) for q in (0, 0.5, 1)]
+        for place, side in enumerate(("width", "height"))
+    }
+    return quantiles | {"enlarged": int((sizes.min(1) < size).sum())}
+
+
+def _duplicates(splits: dict[str, Source], found: Inspection) -> list[list[Any]]:
+    """A line for each image that has a duplicate, cluster by cluster, those across splits first."""
+    leaking = set(found.across(found.near).tolist())
+    starts = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
+    lines = []
+    for place in np.flatnonzero(found.near >= 0).tolist():
+        split = SPLITS[found.split[place]]
+        index = place - int(starts[found.split[place]])
+        names = splits[split].names
+        cluster = int(found.near[place])
+        kind = "identical" if found.exact[place] >= 0 else "near"
+        across = "yes" if cluster in leaking else "no"
+        lines.append([cluster, kind, across, split, index, names[index] if names else ""])
+    return sorted(lines, key=lambda line: (line[2] == "no", line[0]))
+
+
+def _contact_sheet(splits: dict[str, Source]) -> Image.Image:
+    """Images spread evenly over each split, pretrain first; a gray line lies between splits."""
+    blocks = []
+    for name in SPLITS:
+        images = splits[name].images
+        places = np.linspace(0, len(images) - 1, min(len(images), ROWS[name] * COLUMNS)).round().astype(int)
+        blocks.append(_grid(images[places]))
+    height = sum(block.shape[0] for block in blocks) + 4 * (len(blocks) - 1)
+    sheet = np.full((height, COLUMNS * TILE, 3), 160, dtype=np.uint8)
+    top = 0
+    for block in blocks:
+        sheet[top : top + len(block)] = block
+        top += len(block) + 4
+    return Image.fromarray(sheet)
+
+
+def _leak_sheet(splits: dict[str, Source], found: Inspection, leaks: np.ndarray) -> Image.Image:
+    """The first pictures that are in several splits, one in a row."""
+    starts = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
+    rows = []
+    for cluster in leaks[:SHOWN_PAIRS]:
+        places = np.flatnonzero(found.near == cluster)[:COLUMNS]
+        own = [splits[SPLITS[found.split[p]]].images[np.array([p - starts[found.split[p]]])] for p in places]
+        rows.append(_grid(np.concatenate(own)))
+    return Image.fromarray(np.concatenate(rows))
+
+
+def _grid(images: np.ndarray) -> np.ndarray:
+    """Rows of COLUMNS tiles, uint8 (height, width, 3), white where there is no image."""
+    rows = -(-len(images) // COLUMNS)
+    sheet = np.full((rows * TILE, COLUMNS * TILE, 3), 255, dtype=np.uint8)
+    for place, image in enumerate(images):
+        tile = Image.fromarray(np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3)).copy())
+        top, left = place // COLUMNS * TILE, place % COLUMNS * TILE
+        shown = tile.resize((TILE - 2, TILE - 2), Image.Resampling.NEAREST)
+        sheet[top : top + TILE - 2, left : left + TILE - 2] = np.asarray(shown)
+    return sheet
+
+
+def _write_png(path: Path, image: Image.Image) -> None:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    files.write_atomically(path, content.getvalue())
+
+
+def _write_csv(path: Path, head: list[str], rows: list[list[Any]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    files.write_atomically(path, text.getvalue().encode(errors="surrogateescape"))

@@ -1,0 +1,44 @@
+"""CSV files that say something about image files: their class, their group."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+
+def read_column(path: str, column: str, names: list[str]) -> list[str | None]:
+    """The column's entry for each file name, None where it has none.
+
+    The table has a column ``file``, paths relative to the folder of images. Raises ValueError where it can't be read,
+    lacks a column, names a file twice, or names one that isn't there.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error) as error:
+        raise ValueError(f"{path} can't be read as a CSV file ({error})") from None
+    for needed in ("file", column):
+        if not rows or needed not in rows[0]:
+            found = ", ".join(rows[0]) if rows else "no rows"
+            raise ValueError(f"{path} must have the columns file and {column}, got {found}")
+    known: dict[str, str | None] = {}
+    for row in rows:
+        if row["file"] in known:
+            raise ValueError(f"{path} names {row['file']!r} twice")
+        known[row["file"]] = (row[column] or "").strip() or None
+    strange = sorted(set(known) - set(names))
+    if strange:
+        raise ValueError(
+            f"{path} names {len(strange)} files that aren't images below the folder, the first {strange[0]!r}: "
+            "paths are relative to it, with /"
+        )
+    return [known.get(name) for name in names]
+
+
+def numbered(values: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Numbers from 0 for the different values, whole numbers in their own order, and what each number stands for."""
+    different = sorted(set(values), key=lambda value: (0, int(value), "") if value.isdecimal() else (1, 0, value))
+    number = {value: place for place, value in enumerate(different)}
+    return np.array([number[value] for value in values], dtype=np.int64), tuple(different)

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.data import inspection
+from src.data.inspection import Inspection, candidates, inspect, perceptual_hash
+from src.data.leaks import settle
+from src.data.source import SPLITS, Source
+from tests.project import TINY, Project
+
+
+def pictures(n: int, size: int = 32, seed: int = 0) -> np.ndarray:
+    """Smooth random colour pictures, which look like nothing but themselves."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (n, 6, 6, 3), dtype=np.uint8)
+    shown = [Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC) for image in coarse]
+    return np.stack([np.asarray(image).transpose(2, 0, 1) for image in shown])
+
+
+def again(image: np.ndarray, quality: int = 60) -> np.ndarray:
+    """The same picture, enlarged and saved as a JPEG."""
+    file = io.BytesIO()
+    large = Image.fromarray(image.transpose(1, 2, 0)).resize((100, 100))
+    large.save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).resize(image.shape[1:])).transpose(2, 0, 1)
+
+
+def splits_of(*parts: np.ndarray, groups: list[np.ndarray] | None = None) -> dict[str, Source]:
+    ends = np.cumsum([0, *map(len, parts)])
+    own = groups or [np.arange(a, b) for a, b in itertools.pairwise(ends)]
+    return {
+        name: Source(part, group, {"class": np.zeros(len(part), np.int64)})
+        for name, part, group in zip(SPLITS, parts, own, strict=True)
+    }
+
+
+@pytest.fixture
+def leaky() -> dict[str, Source]:
+    """test's first picture is pretrain's, val's first is probe's saved again, pretrain repeats one of its own."""
+    x = pictures(40)
+    parts = [x[:16].copy(), x[16:24].copy(), x[24:32].copy(), x[32:].copy()]
+    parts[3][0] = parts[0][5]
+    parts[2][0] = again(parts[1][2])
+    parts[0][15] = parts[0][3]
+    return splits_of(*parts)
+
+
+def test_identical_and_near_pictures_are_found_and_no_others(leaky: dict[str, Source]) -> None:
+    found = inspect(leaky)
+    assert found.near_searched
+    exact = [set(np.flatnonzero(found.exact == c).tolist()) for c in np.unique(found.exact) if c >= 0]
+    near = [set(np.flatnonzero(found.near == c).tolist()) for c in np.unique(found.near) if c >= 0]
+    assert sorted(map(sorted, exact)) == [[3, 15], [5, 32]]
+    assert sorted(map(sorted, near)) == [[3, 15], [5, 32], [18, 24]]
+    assert [set(np.flatnonzero(found.near == c).tolist()) for c in found.across(found.near)] == [{5, 32}, {18, 24}]
+    assert len(found.across(found.exact)) == 1
+
+
+def test_saving_enlarging_and_lighting_change_a_hash_little() -> None:
+    x = pictures(200)
+    darker = (x * 0.7 + 10).astype(np.uint8)
+    for other in (np.stack([again(image) for image in x]), darker):
+        apart = np.bitwise_count(perceptual_hash(x) ^ perceptual_hash(other))
+        assert np.mean(apart <= inspection.NEAR_BITS) > 0.85
+    strangers = np.bitwise_count(perceptual_hash(x) ^ perceptual_hash(pictures(200, seed=1)))
+    assert strangers.min() > 8
+
+
+def test_a_hash_says_which_places_are_darker_than_the_next() -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, 36).astype(np.uint8), (1, 1, 32, 36))
+    assert perceptual_hash(ramp).tolist() == [2**64 - 1]
+    assert perceptual_hash(ramp[..., ::-1].copy()).tolist() == [0]
+
+
+def test_candidates_are_those_of_all_pairs() -> None:
+    draw = np.random.default_rng(0)
+    base = draw.integers(0, 2**63, 300, dtype=np.uint64)
+    flips = sum(np.uint64(1) << draw.integers(0, 64, 300, dtype=np.uint64) for _ in range(3))
+    hashes = np.concatenate([base, base ^ np.asarray(flips, dtype=np.uint64), base[:5]])
+    apart = np.bitwise_count(hashes[:, None] ^ hashes)
+    expected = np.argwhere(np.triu(apart <= inspection.NEAR_BITS, 1))
+    found = candidates(hashes)
+    assert found is not None and len(expected) > 100
+    assert np.array_equal(found, expected)
+
+
+def test_images_that_are_too_much_alike_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "MOST_PAIRS", 100)
+    alike = pictures(40)
+    alike[:] = alike[0]
+    alike[:, 0, 0, 0] = np.arange(40)  # not identical, hashes the same
+    found = inspect(splits_of(alike[:10], alike[10:20], alike[20:30], alike[30:]))
+    assert not found.near_searched and (found.near == found.exact).all()
+
+
+def test_blank_images_are_no_duplicates_but_identical() -> None:
+    x = pictures(40)
+    x[1], x[20], x[21] = 7, 8, 8
+    found = inspect(splits_of(x[:10], x[10:20], x[20:30], x[30:]))
+    assert np.flatnonzero(found.blank).tolist() == [1, 20, 21]
+    assert np.flatnonzero(found.near >= 0).tolist() == [20, 21]
+
+
+def test_chunks_change_nothing(leaky: dict[str, Source], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = inspect(leaky)
+    monkeypatch.setattr(inspection, "CHUNK", 3)
+    for one, other in zip(whole, inspect(leaky), strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_leaks_are_listed_moved_or_refused(leaky: dict[str, Source]) -> None:
+    found = inspect(leaky)
+    assert settle(leaky, found, "list") == (leaky, 0)
+    with pytest.raises(ValueError, match=r"2 pictures are in more than one split: data\.leaks=list lists them"):
+        settle(leaky, found, "refuse")
+    moved, count = settle(leaky, found, "move")
+    assert count == 2 and [len(moved[name].images) for name in SPLITS] == [17, 9, 7, 7]
+    assert np.array_equal(moved["pretrain"].images[:][16], leaky["test"].images[:][0])
+    again_found = inspect(moved)
+    assert len(again_found.across(again_found.near)) == 0
+    assert sorted(np.concatenate([source.group for source in moved.values()]).tolist()) == list(range(40))
+
+
+def test_a_moved_picture_takes_its_whole_group_along() -> None:
+    x = pictures(40)
+    x[39] = x[0]  # test's last is pretrain's first
+    x[31] = x[38]  # and another of that group is in val
+    groups = [np.arange(10), np.arange(10, 20), np.arange(20, 30), np.array([30, 31, 32, 33, 34, 35, 36, 37, 99, 99])]
+    splits = splits_of(x[:10], x[10:20], np.concatenate([x[20:29], x[31:32]]), x[30:40], groups=groups)
+    moved, count = settle(splits, inspect(splits), "move")
+    assert count == 4  # test's 31 is the same picture once more
+    where = {group: name for name in SPLITS for group in moved[name].group.tolist()}
+    assert where[99] == where[0] == where[29] == where[31] == "pretrain"
+    assert sum(len(source.images) for source in moved.values()) == 40
+
+
+def test_a_move_that_empties_a_split_is_refused() -> None:
+    x = pictures(30)
+    splits = splits_of(x[:10], x[10:20], x[20:30], x[:2])
+    with pytest.raises(ValueError, match="moving duplicates leaves nothing in test"):
+        settle(splits, inspect(splits), "move")
+
+
+# the command
+
+
+def photos(folder: Path, *, count: int = 60) -> None:
+    """Pictures of which two are the same, one saved again, in two classes."""
+    x = pictures(count, size=48)
+    for number, image in enumerate(x):
+        inside = folder / ("left" if number % 2 else "right")
+        inside.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.transpose(1, 2, 0)).save(inside / f"{number}.png")
+    for number in range(6):
+        Image.fromarray(x[0].transpose(1, 2, 0)).save(folder / "left" / f"copy {number}.jpg", quality=90 - number)
+    (folder / "left" / "broken.png").write_bytes(b"nothing")
+
+
+def prepared(project: Project, *arguments: str) -> str:
+    photos(project.folder / "photos")
+    return project.ok("prepare", "data=folder", "data.name=photos", "data.source.root=photos", *arguments)
+
+
+def rows_of(project: Project, name: str) -> list[dict[str, str]]:
+    with (project.folder / "data/photos/report" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_prepare_reports_what_it_found(project: Project) -> None:
+    out = prepared(project, "data.leaks=list")
+    assert "left out: 1 files, no image in it" in out
+    assert "leak: 1 pictures are in several splits (data.leaks=move moves them)" in out
+    assert "written: data/photos/report/index.html" in out
+    facts: dict[str, Any] = json.loads((project.folder / "data/photos/report/report.json").read_text())
+    assert facts["leaks"] == {"pictures": 1, "images": 7, "moved": 0}
+    assert facts["skipped"] == {"no image in it": 1}
+    assert {c["class"]: sum(c[split] for split in SPLITS) for c in facts["classes"]} == {"left": 36, "right": 30}
+    assert facts["sizes"] == {"width": [48, 48, 48], "height": [48, 48, 48], "enlarged": 0}
+    assert sum(split["images"] for split in facts["splits"].values()) == 66
+    listed = rows_of(project, "duplicates.csv")
+    assert len(listed) == 7 and {row["across_splits"] for row in listed} == {"yes"}
+    assert {row["file"] for row in listed} == {"right/0.png", *(f"left/copy {number}.jpg" for number in range(6))}
+    assert rows_of(project, "skipped.csv") == [{"file": "left/broken.png", "reason": "no image in it"}]
+    report = project.folder / "data/photos/report"
+    assert matplotlib.image.imread(report / "sheet.png").shape[1] == 16 * 64 and (report / "leaks.png").exists()
+    page = (report / "index.html").read_text()
+    assert "1 pictures, 7 images, are in more than one split" in page and "<td>left</td>" in page
+
+
+def test_prepare_moves_leaks_of_a_folder_unless_told_otherwise(project: Project) -> None:
+    out = prepared(project)
+    assert "so that no picture is in two splits" in out and "leak:" not in out
+    facts = json.loads((project.folder / "data/photos/report/report.json").read_text())
+    assert facts["leaks"]["pictures"] == 0 and facts["leaks"]["moved"] > 0
+    assert not (project.folder / "data/photos/report/leaks.png").exists()
+    assert {row["split"] for row in rows_of(project, "duplicates.csv")} == {"pretrain"}
+
+
+def test_prepare_refuses_leaks_where_told_to_and_leaves_what_was_there(project: Project) -> None:
+    arguments = ["data=folder", "data.name=photos", "data.source.root=photos"]
+    photos(project.folder / "photos")
+    said = project.refused("prepare", *arguments, "data.leaks=refuse")
+    assert "1 pictures are in more than one split" in said
+    assert not (project.folder / "data/photos").exists()
+    assert "data.leaks must be one of list, move, refuse, got 'no'" in project.refused(
+        "prepare", *arguments, "data.leaks=no"
+    )
+
+
+def test_generated_digits_have_a_report_too(project: Project) -> None:
+    project.ok("prepare", *TINY)
+    facts = json.loads((project.folder / "data/digits/report/report.json").read_text())
+    assert facts["splits"]["pretrain"]["groups"] == 160 and facts["splits"]["pretrain"]["images"] == 320
+    assert facts["sizes"] is None and facts["skipped"] == {}
+
+
+def test_an_inspection_knows_which_clusters_cross_splits() -> None:
+    cluster = np.array([0, 0, 1, 1, -1])
+    found = Inspection(np.array([0, 1, 2, 2, 3]), np.zeros(5, bool), cluster, cluster, True)
+    assert found.across(found.near).tolist() == [0]
