@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import hashlib
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -50,6 +52,15 @@ def to_json(value: Any) -> bytes:
 
 def write_json(path: Path, value: Any) -> None:
     write_atomically(path, to_json(value))
+
+
+def to_csv(head: list[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    """A table; file names in it needn't be UTF-8."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(head)
+    table.writerows(rows)
+    return text.getvalue().encode(errors="surrogateescape")
 
 
 def read_json(path: Path) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,11 +58,8 @@ def write_budgets(
             if budget is not None:
                 budgets[f"{number}-{draw}"] = budget
     for name, budget in budgets.items():
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(zip(*(column.tolist() for column in budget), strict=True))
-        files.write_atomically(folder / f"{name}.csv", text.getvalue().encode())
+        rows = zip(*(column.tolist() for column in budget), strict=True)
+        files.write_atomically(folder / f"{name}.csv", files.to_csv(list(COLUMNS), rows))
     return sorted(budgets)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,9 @@ def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Insp
     }
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / "report.json", facts)
-    duplicates = _duplicates(data.splits, found)
-    _write_csv(folder / "duplicates.csv", ["cluster", "kind", "across_splits", "split", "index", "file"], duplicates)
-    _write_csv(folder / "skipped.csv", ["file", "reason"], [list(item) for item in data.skipped.items()])
+    head = ["cluster", "kind", "across_splits", "split", "index", "file"]
+    files.write_atomically(folder / "duplicates.csv", files.to_csv(head, _duplicates(data.splits, found)))
+    files.write_atomically(folder / "skipped.csv", files.to_csv(["file", "reason"], data.skipped.items()))
     _write_png(folder / "sheet.png", _contact_sheet(data.splits))
     (folder / "leaks.png").unlink(missing_ok=True)
     if len(leaks):
@@ -99,20 +99,19 @@ def _sizes(splits: dict[str, Source], size: int) -> dict[str, Any] | None:
     return quantiles | {"enlarged": int((sizes.min(1) < size).sum())}
 
 
-def _duplicates(splits: dict[str, Source], found: Inspection) -> list[list[Any]]:
+def _duplicates(splits: dict[str, Source], found: Inspection) -> Iterator[list[Any]]:
     """A line for each image that has a duplicate, cluster by cluster, those across splits first."""
-    leaking = set(found.across(found.near).tolist())
     starts = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
-    lines = []
-    for place in np.flatnonzero(found.near >= 0).tolist():
+    places = np.flatnonzero(found.near >= 0)
+    leaking = np.isin(found.near[places], found.across(found.near))
+    order = np.lexsort((places, found.near[places], ~leaking))
+    for place, leaks in zip(places[order].tolist(), leaking[order].tolist(), strict=True):
         split = SPLITS[found.split[place]]
         index = place - int(starts[found.split[place]])
         names = splits[split].names
-        cluster = int(found.near[place])
         kind = "identical" if found.exact[place] >= 0 else "near"
-        across = "yes" if cluster in leaking else "no"
-        lines.append([cluster, kind, across, split, index, names[index] if names else ""])
-    return sorted(lines, key=lambda line: (line[2] == "no", line[0]))
+        across = "yes" if leaks else "no"
+        yield [int(found.near[place]), kind, across, split, index, names[index] if names else ""]
 
 
 def _contact_sheet(splits: dict[str, Source]) -> Image.Image:
@@ -158,9 +157,3 @@ def _write_png(path: Path, image: Image.Image) -> None:
     content = io.BytesIO()
     image.save(content, "PNG")
     files.write_atomically(path, content.getvalue())
-
-
-def _write_csv(path: Path, head: list[str], rows: list[list[Any]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
-    files.write_atomically(path, text.getvalue().encode(errors="surrogateescape"))

@@ -13,7 +13,7 @@ TiffImagePlugin.READ_LIBTIFF = True  # without it Pillow scrambles uncompressed 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MODES = {1: "L", 3: "RGB"}
-DRAFT = 4  # times the packed size that JPEGs are decoded to at least, a reduction of theirs that costs nothing
+DRAFT = 2  # times the packed size that JPEGs are decoded to at least: theirs is a fast reduction
 BLANK_RANGE = 2  # gray levels between the darkest and the brightest value of an image that shows nothing
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +68,7 @@ def _write_images(folder: Path, name: str, splits: dict[str, Source], config: di
     for split, source in splits.items():
         sums[split] = _write_array(folder / f"{split}.npy", source.images)
         if source.names and "class" not in source.labels:  # a folder's name would tell its class
-            files.write_atomically(folder / f"{split}.csv", _table(["index", "file"], enumerate(source.names)))
+            files.write_atomically(folder / f"{split}.csv", files.to_csv(["index", "file"], enumerate(source.names)))
         entries[split] = {
             "count": len(source.images),
             "groups": len(np.unique(source.group)),
@@ -119,18 +117,11 @@ def _write_labels(folder: Path, splits: dict[str, Source], images: dict[str, str
     for split in SPLITS[1:]:
         source = splits[split]
         columns = [source.group.tolist(), *(column.tolist() for column in source.labels.values())]
-        files.write_atomically(folder / f"{split}.csv", _table(["group", *source.labels], zip(*columns, strict=True)))
+        table = files.to_csv(["group", *source.labels], zip(*columns, strict=True))
+        files.write_atomically(folder / f"{split}.csv", table)
         checksums[split] = files.checksum(folder / f"{split}.csv")
     about = {"format": FORMAT, "checksums": checksums, "images": images, "classes": splits["probe"].class_names}
     files.write_json(folder / "manifest.json", about)
-
-
-def _table(head: list[str], rows: Iterable[Iterable[Any]]) -> bytes:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(head)
-    table.writerows(rows)
-    return text.getvalue().encode(errors="surrogateescape")  # file names needn't be UTF-8
 
 
 def read_manifest(folder: Path) -> Manifest:
