@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,9 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
         raise
     except BaseException as error:
         if interrupts.asked():
+            if processes.rank() == 0:
+                again = f"python -m src.{config_name} {shlex.join(sys.argv[1:])}".rstrip()
+                print(f"interrupted; what was finished is kept, the same command goes on: {again}", file=sys.stderr)
             sys.exit(INTERRUPTED)
         if not isinstance(error, (CompactHydraException, OmegaConfBaseException, ValueError)):
             raise

@@ -1,4 +1,4 @@
-"""Ctrl-C: a session of trials takes it between two steps, anything else at once.
+"""Ctrl-C: what says so takes it between two steps, anything else at once.
 
 KeyboardInterrupt raised just anywhere may be lost in a destructor, come out of a library as another error, or leave a
 lock held that the end of the command waits for.

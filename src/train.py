@@ -171,10 +171,6 @@ def main() -> None:
         if processes.rank() == 0:
             processes.agree(None)
             print(f"the budget of hours is spent; the same command goes on: {resume}")
-    except SystemExit as end:
-        if SESSIONS and end.code == app.INTERRUPTED:
-            print(f"interrupted; finished trials are kept, the same command goes on: {resume}", file=sys.stderr)
-        raise
     finally:
         if SESSIONS:
             path = SESSIONS[0].close()

@@ -386,13 +386,16 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert (one.facts["state"] == BROKEN).sum() == 1
 
 
-def test_a_killed_prepare_goes_on_where_it_was(project: Project) -> None:
-    write_images(project.folder / "photos", classes=True, count=1500)
+def test_an_interrupted_or_killed_prepare_goes_on_where_it_was(project: Project) -> None:
+    write_images(project.folder / "photos", classes=True, count=800)
     arguments = ["data=folder", "data.name=photos", "data.source.root=photos"]
     process = project.start("prepare", *arguments)
     facts = project.wait_for("data/.photos.staging/facts.npy", process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err, err
+    assert "the same command goes on: python -m src.prepare data=folder data.name=photos" in err
+    project.kill_after(0.5, "prepare", *arguments)
     assert facts.exists() and not (project.folder / "data/photos").exists()
     out = project.ok("prepare", *arguments)
     assert "photos: packed in data/photos" in out

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from src import interrupts
 from src.data.decode import decode
 from src.screen import make_console
 
@@ -119,9 +120,11 @@ def _decode_all(
         initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is the first process's
     )
     running: dict[Future[tuple[np.ndarray, dict[int, str]]], np.ndarray] = {}
+    interrupts.wait_for_points(True)
     try:
         with bar:
             while True:
+                interrupts.point()
                 while len(running) < 4 * processes and (chunk := next(chunks, None)) is not None:
                     job = pool.submit(_decode_chunk, pixels, chunk, [paths[i] for i in chunk], size, channels, bits)
                     running[job] = chunk
@@ -135,6 +138,7 @@ def _decode_all(
     finally:
         pool.shutdown(cancel_futures=True)
         journal.save()
+        interrupts.wait_for_points(False)
 
 
 def _decode_chunk(
