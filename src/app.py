@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -57,6 +58,9 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
                 again = f"python -m src.{config_name} {shlex.join(sys.argv[1:])}".rstrip()
                 print(f"interrupted; what was finished is kept, the same command goes on: {again}", file=sys.stderr)
             sys.exit(INTERRUPTED)
+        if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         if not isinstance(error, (CompactHydraException, OmegaConfBaseException, ValueError)):
             raise
         sys.exit(f"error: {_mend(error, config_name)}" if processes.rank() == 0 else 1)
@@ -98,6 +102,10 @@ def _nearest(name: str, known: list[str]) -> str:
 def _known_names(config_name: str) -> list[str]:
     with hydra.initialize_config_dir(CONF, version_base="1.3"):
         config = hydra.compose(config_name, return_hydra_config=True)
+        choices = config.hydra.runtime.choices
+        chosen = [argument for argument in sys.argv[1:] if argument.partition("=")[0] in choices]
+        with contextlib.suppress(CompactHydraException):
+            config = hydra.compose(config_name, chosen, return_hydra_config=True)
     groups = [name for name in config.hydra.runtime.choices if not name.startswith("hydra/")]
 
     def leaves(node: Any, prefix: str) -> list[str]:

@@ -21,37 +21,29 @@ if TYPE_CHECKING:
     from src.data.pack import Manifest
 
 
+FEW = 10  # images per class of a split, below which people are warned
+
+
 def prepare(config: DictConfig) -> None:
     """Make images/, labels/, budgets/ and report/ below data/<name> from conf/data/<name>.yaml."""
     from src import check, files
-    from src.build import build
-    from src.data.budgets import write_budgets
-    from src.data.datasheet import write_datasheet
-    from src.data.inspection import inspect
-    from src.data.leaks import POLICIES, settle
-    from src.data.pack import check_groups, read_labels, write_pack
-    from src.data.source import SPLITS, DataSet
+    from src.data.leaks import POLICIES
+    from src.data.source import SPLITS
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     data = plain["data"]
     check.plain_name("data.name", data["name"])
     check.choice("data.leaks", data["leaks"], POLICIES)
     folder = Path(plain["folders"]["data"]) / data["name"]
-    with files.locked(folder.parent / f".{data['name']}.lock"):
-        made = build({**data["source"], "_partial_": True})()
-        delivered = made if isinstance(made, DataSet) else DataSet(made)
-        check_groups(delivered.splits)
-        found = inspect(delivered.splits)
-        splits, moved = settle(delivered.splits, found, data["leaks"])
-        manifest = write_pack(folder, data["name"], splits, data)
-        write_budgets(folder / "budgets", read_labels(manifest, "probe"), **plain["budgets"])
-        kept = DataSet(splits, delivered.skipped)
-        facts = write_datasheet(folder / "report", manifest, kept, inspect(splits) if moved else found, moved)
-        if "staging" in data["source"]:
-            shutil.rmtree(data["source"]["staging"], ignore_errors=True)
+    with files.locked(folder / ".lock"):
+        try:
+            manifest, facts = _pack(data, folder, plain["budgets"])
+        finally:
+            if not (folder / "images").exists():
+                shutil.rmtree(folder)
 
     table = Table(title=f"{data['name']}: packed in {folder}", title_justify="left")
-    for column in ("split", "images", "source images", "size"):
+    for column in ("split", "images", "groups", "size"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, entry in ((split, manifest.splits[split]) for split in SPLITS):
         count, *shape = entry["shape"]
@@ -61,6 +53,30 @@ def prepare(config: DictConfig) -> None:
         print(line)
     print(f"written: {folder / 'report' / 'index.html'}")
     print(f"next: python -m src.train -m {' '.join(_next(data, manifest))}".rstrip())
+
+
+def _pack(data: dict[str, Any], folder: Path, budgets: dict[str, Any]) -> tuple[Manifest, dict[str, Any]]:
+    """The packed data and what its report says."""
+    from src.build import build
+    from src.data.budgets import write_budgets
+    from src.data.datasheet import write_datasheet
+    from src.data.inspection import inspect
+    from src.data.leaks import settle
+    from src.data.pack import check_groups, read_labels, write_pack
+    from src.data.source import DataSet
+
+    made = build({**data["source"], "_partial_": True})()
+    delivered = made if isinstance(made, DataSet) else DataSet(made)
+    check_groups(delivered.splits)
+    found = inspect(delivered.splits)
+    splits, moved = settle(delivered.splits, found, data["leaks"])
+    manifest = write_pack(folder, data["name"], splits, data)
+    write_budgets(folder / "budgets", read_labels(manifest, "probe"), **budgets)
+    kept = DataSet(splits, delivered.skipped)
+    facts = write_datasheet(folder / "report", manifest, kept, inspect(splits) if moved else found, moved)
+    if "staging" in data["source"]:
+        shutil.rmtree(data["source"]["staging"], ignore_errors=True)
+    return manifest, facts
 
 
 def _next(data: dict[str, Any], manifest: Manifest) -> list[str]:
@@ -89,6 +105,15 @@ def _next(data: dict[str, Any], manifest: Manifest) -> list[str]:
 def _remarks(facts: dict[str, Any]) -> list[str]:
     """What a person should know before training on these images."""
     lines = [f"left out: {count:,} files, {reason}" for reason, count in facts["skipped"].items()]
+    if facts["classes"]:
+        counts = {split: sum(entry[split] for entry in facts["classes"]) for split in facts["splits"]}
+        everything = sum(split["images"] for split in facts["splits"].values())
+        lines.append(f"classes: {len(facts['classes'])}, of {sum(counts.values()):,} of the {everything:,} images")
+        few = [split for split in ("probe", "val", "test") if counts[split] < FEW * len(facts["classes"])]
+        if few:
+            lines.append(
+                f"few labels: {', '.join(few)} have fewer than {FEW} images per class; scores there will be rough"
+            )
     leaks, sizes = facts["leaks"], facts["sizes"]
     if leaks["moved"]:
         lines.append(f"moved: {leaks['moved']:,} images, so that no picture is in two splits")

@@ -166,12 +166,16 @@ def test_no_group_crosses_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "key", "message"),
     [
-        ([("name", "class"), ("a", "b")], "labels", r"must have the columns file and class, got name, class"),
-        ([("file", "class")], "labels", r"must have the columns file and class, got no rows"),
+        (
+            [("name", "class"), ("a", "b")],
+            "labels",
+            r"must have the columns file and class, separated by a comma, got name, class",
+        ),
+        ([("file", "class")], "labels", r"must have the columns file and class, separated by a comma, got no rows"),
         (
             [("file", "class"), ("nowhere.png", "b")],
             "labels",
-            r"names 1 files that aren't images below the folder, the",
+            r": 1 of its files aren't images below the folder, the",
         ),
         ([("file", "class"), ("é 0.png", "b"), ("é 0.png", "c")], "labels", r"names 'é 0\.png' twice"),
         ([("file", "group"), ("é 0.png", "b")], "groups", r"has no group for 47 images, the first 'é 1\.jpg'"),
@@ -197,7 +201,7 @@ def test_bad_tables_are_refused(tmp_path: Path, rows: list[tuple[str, ...]], key
         ({"fractions": {"pretrain": 0.5, "probe": 0.1, "val": 0.1, "test": 0.1}}, "must add up to 1, got 0.8"),
         (
             {"fractions": {"pretrain": 0.7, "probe": 0.005, "val": 0.145, "test": 0.15}},
-            r"data\.source\.fractions\.probe of 48 images in 48 groups is none: raise it",
+            r"48 images .*, of 48 groups, leave none for probe: more of them need labels",
         ),
     ],
 )
@@ -349,7 +353,7 @@ def test_broken_and_blank_images_are_listed_and_skipped_or_stop(tmp_path: Path) 
     assert dict(data.skipped) == {
         "another.jpg": "no image in it",
         "broken.png": "no image in it",
-        "white.png": "blank: one value everywhere",
+        "white.png": "blank: its central square has one value",
     }
     assert len(everything(data)) == 48
     with pytest.raises(
@@ -396,7 +400,7 @@ def test_an_interrupted_or_killed_prepare_goes_on_where_it_was(project: Project)
     assert process.returncode == 130 and "Traceback" not in err, err
     assert "the same command goes on: python -m src.prepare data=folder data.name=photos" in err
     project.kill_after(0.5, "prepare", *arguments)
-    assert facts.exists() and not (project.folder / "data/photos").exists()
+    assert facts.exists() and not (project.folder / "data/photos/images").exists()
     out = project.ok("prepare", *arguments)
     assert "photos: packed in data/photos" in out
     assert not (project.folder / "data/.photos.staging").exists()

@@ -11,7 +11,8 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 TiffImagePlugin.READ_LIBTIFF = True  # without it Pillow scrambles uncompressed files that lie on their side
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2")
+UNREAD = (".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".psd", ".svg", ".dcm")
 MODES = {1: "L", 3: "RGB"}
 DRAFT = 2  # times the packed size that JPEGs are decoded to at least: theirs is a fast reduction
 BLANK_RANGE = 2  # gray levels between the darkest and the brightest value of an image that shows nothing
@@ -35,6 +36,8 @@ def decode(path: str | Path, size: int, channels: int, bits: int) -> Decoded:
     ``bits`` is how many bits the values of 16-bit files use: 12 for many cameras and microscopes. Raises ValueError
     on what isn't an image, is damaged, or would take absurdly much memory (a decompression bomb).
     """
+    if str(path).lower().endswith(UNREAD):
+        raise ValueError(f"{Path(path).suffix.lower()} isn't read: save it as PNG or JPEG")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata; bombs raise from twice as many pixels

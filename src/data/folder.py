@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from src import check
-from src.data.decode import MODES, SUFFIXES
+from src.data.decode import MODES, SUFFIXES, UNREAD
 from src.data.listing import numbered, read_column
 from src.data.source import SPLITS, DataSet, Rows, Source
 from src.data.staging import BLANK, BROKEN, Staged, stage
 
+PICTURES = SUFFIXES + UNREAD  # those that aren't read are listed as broken
 LEAST = 10 * len(SPLITS)
 POLICIES = ("skip", "stop")
 
@@ -23,9 +24,8 @@ class _Known(NamedTuple):
     """What is known of each file before it is opened."""
 
     names: list[str]
-    paths: list[str]
     classes: list[str | None]
-    groups: list[str]
+    groups: list[str] | None  # None: each is its own
 
 
 def folder(
@@ -51,13 +51,14 @@ def folder(
     ``broken`` and ``blank`` images are skipped, or stop. Raises ValueError on a bad value or too few images.
     """
     _check(size, channels, bits, broken, blank, fractions)
-    known = _list(root, unlabelled, labels, groups)
-    staged = stage(Path(staging), known.paths, size=size, channels=channels, bits=bits)
+    known, paths = _list(root, unlabelled, labels, groups)
+    staged = stage(Path(staging), paths, size=size, channels=channels, bits=bits)
+    del paths  # of a million images a tenth of the memory
     skipped = _skipped(known.names, staged, {BROKEN: broken, BLANK: blank})
     kept = np.array([place for place, name in enumerate(known.names) if name not in skipped], dtype=np.int64)
     if len(kept) < LEAST:
         raise ValueError(f"{root} must hold at least {LEAST} images that can be used, got {len(kept)}")
-    group = numbered([known.groups[place] for place in kept])[0]
+    group = kept if known.groups is None else numbered([known.groups[place] for place in kept])[0]
     classes = [known.classes[place] for place in kept]
     parts = _split(group, np.array([label is not None for label in classes]), fractions, seed)
     labelled = [label for label in classes if label is not None]
@@ -88,7 +89,8 @@ def _check(size: int, channels: int, bits: int, broken: str, blank: str, fractio
         raise ValueError(f"data.source.fractions must add up to 1, got {sum(fractions.values()):g}")
 
 
-def _list(root: str, unlabelled: str | None, labels: str, groups: str | None) -> _Known:
+def _list(root: str, unlabelled: str | None, labels: str, groups: str | None) -> tuple[_Known, list[str]]:
+    """What is known of the files, and their paths."""
     names, paths = _images("data.source.root", root)
     if len(paths) < LEAST and unlabelled is None:
         raise ValueError(f"{root} must hold at least {LEAST} images ({', '.join(SUFFIXES)}), got {len(paths)}")
@@ -102,18 +104,19 @@ def _list(root: str, unlabelled: str | None, labels: str, groups: str | None) ->
             )
         names, paths, classes = names + more, paths + more_paths, classes + [None] * len(more)
     if groups is None:
-        return _Known(names, paths, classes, [str(place) for place in range(len(names))])
+        return _Known(names, classes, None), paths
     found = read_column(groups, "group", names)
     alone = [name for name, group in zip(names, found, strict=True) if group is None]
     if alone:
         raise ValueError(f"{groups} has no group for {len(alone)} images, the first {alone[0]!r}")
-    return _Known(names, paths, classes, [str(group) for group in found])
+    return _Known(names, classes, [str(group) for group in found]), paths
 
 
 def _images(what: str, root: str) -> tuple[list[str], list[str]]:
     """The names below the folder and the paths of all images there; hidden files and folders aren't looked at."""
     if root is None or not Path(root).is_dir():
-        raise ValueError(f"{what} must be a folder of images, got {root!r}")
+        why = "" if root is None else ", which is a file" if Path(root).exists() else ", which doesn't exist"
+        raise ValueError(f"{what} must be a folder of images, got {root!r}{why}")
 
     def walk(folder: str) -> Iterator[str]:
         with os.scandir(folder) as entries:
@@ -123,7 +126,7 @@ def _images(what: str, root: str) -> tuple[list[str], list[str]]:
                 if entry.is_dir():
                     if not entry.is_symlink():
                         yield from walk(entry.path)
-                elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                elif entry.name.lower().endswith(PICTURES) and entry.is_file():
                     yield entry.path
 
     paths = list(walk(str(root)))
@@ -140,15 +143,15 @@ def _classes(root: str, names: list[str], labels: str) -> list[str | None]:
     first = [Path(name).parts[0] if os.sep in name else None for name in names]
     if None in first and set(first) != {None}:
         raise ValueError(
-            f"{root} must hold images either directly or in one folder per class, got both: with "
-            "data.source.labels=none folders mean nothing"
+            f"{root} must hold images either directly or in one folder per class, got both: add "
+            "data.source.labels=none if its folders mean nothing"
         )
     return first
 
 
 def _skipped(names: list[str], staged: Staged, policies: dict[int, str]) -> dict[str, str]:
     """Files to leave out, and why. Raises ValueError where the policy is to stop."""
-    reasons = {BROKEN: "", BLANK: "blank: one value everywhere"}
+    reasons = {BROKEN: "", BLANK: "blank: its central square has one value"}
     skipped: dict[str, str] = {}
     for state, policy in policies.items():
         places = np.flatnonzero(staged.facts["state"] == state).tolist()
@@ -188,6 +191,7 @@ def _split(group: np.ndarray, labelled: np.ndarray, fractions: dict[str, float],
         parts[split] = mine[np.argsort(rank[group[mine]], kind="stable")]
         if not len(parts[split]):
             raise ValueError(
-                f"data.source.fractions.{split} of {len(free)} images in {len(order)} groups is none: raise it"
+                f"{len(free)} images that may be in any split, of {len(order)} groups, leave none for {split}: "
+                f"more of them need labels, or data.source.fractions.{split} must be larger"
             )
     return parts

@@ -11,15 +11,18 @@ import torch
 import torch.nn.functional as F
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from src.data.decode import BLANK_RANGE
 from src.data.source import SPLITS, Source
 
 CHUNK = 2048  # images in memory at a time
-NEAR_BITS = 3  # of 64 that perceptual hashes of near duplicates may differ in; below 4, so that one band of 16 agrees
-NEAR_CORRELATION = 0.98  # of their pixels; a hash alone takes simple images for each other
+NEAR_CORRELATION = 0.98  # of the pixels of near duplicates
+NEAR_RMSE = 0.06  # of them, on values from 0 to 1: the same scene in another light is another picture
+THUMBNAIL, AXES = 8, 12  # side of the thumbnails that are compared first, on so many of their principal axes,
+SAMPLE = 5000  # those of so many images
+NEAR_THUMBNAIL = 0.08  # their distance: saving a picture again hardly changes what an eighth of its side shows
 MOST_PAIRS = 20_000_000  # of candidates; more means images that are all alike
-MOST_COMPARED = 10_000_000_000  # pairs of hashes: a minute
 
 
 class Inspection(NamedTuple):
@@ -44,24 +47,21 @@ def inspect(splits: dict[str, Source]) -> Inspection:
     """Read every image once, in chunks, and the candidates for near duplicates once more."""
     whole = [splits[name] for name in SPLITS]
     split = np.repeat(np.arange(len(SPLITS)), [len(source.images) for source in whole])
-    digests, hashes, blank = [], [], []
+    axes = _principal_axes(whole)
+    digests, points, blank = [], [], []
     for source in whole:
         for images in chunks(source):
             digests.append(np.array([_digest(image) for image in images], dtype=np.uint64))
-            hashes.append(perceptual_hash(images))
+            points.append(thumbnails(images) @ axes)
             flat = images.reshape(*images.shape[:2], -1)
             blank.append((flat.max(2).astype(np.int16) - flat.min(2)).max(1) <= BLANK_RANGE)
     digest, nothing = np.concatenate(digests), np.concatenate(blank)
     _, first, number, count = np.unique(digest, return_index=True, return_inverse=True, return_counts=True)
     exact = np.where(count[number] > 1, number, -1)
-    pairs = candidates(np.concatenate(hashes)[first])
-    searched = pairs is not None
-    if pairs is not None:
-        pairs = first[pairs]
-        pairs = pairs[~nothing[pairs].any(1)]
-        pairs = pairs[_alike(whole, pairs)]
+    different = first[~nothing[first]]
+    pairs = _near_pairs(whole, different, np.concatenate(points)[different])
     near = _clusters(len(split), number, first, np.zeros((0, 2), np.int64) if pairs is None else pairs)
-    return Inspection(split, nothing, exact, near, searched)
+    return Inspection(split, nothing, exact, near, pairs is not None)
 
 
 def chunks(source: Source) -> Iterator[np.ndarray]:
@@ -73,45 +73,48 @@ def _digest(image: np.ndarray) -> int:
     return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big")
 
 
-def perceptual_hash(images: np.ndarray) -> np.ndarray:
-    """The difference hash (dHash) of each image: which of 8 x 8 places are darker than the one to their right.
+def thumbnails(images: np.ndarray) -> np.ndarray:
+    """Thumbnails, each with mean 0 and norm 1, so that 1 - d^2 / 2 is the correlation of two at distance d.
 
-    ``images``: uint8 (n, channels, height, width). Returns uint64 (n,).
+    ``images``: uint8 (n, channels, height, width). Returns float32 (n, channels * THUMBNAIL^2), 0 without contrast.
     """
-    gray = torch.from_numpy(images.astype(np.float32).mean(1, keepdims=True))
-    small = F.interpolate(gray, size=(8, 9), mode="bilinear", antialias=True, align_corners=False)[:, 0]
-    bits = (small[:, :, :-1] < small[:, :, 1:]).flatten(1).numpy()
-    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+    size = (THUMBNAIL, THUMBNAIL)
+    whole = torch.from_numpy(images.astype(np.float32))
+    small = F.interpolate(whole, size=size, mode="bilinear", antialias=True, align_corners=False).flatten(1)
+    return np.asarray(F.normalize(small - small.mean(1, keepdim=True), eps=1e-3))
 
 
-def candidates(hashes: np.ndarray) -> np.ndarray | None:
-    """Pairs (m, 2) of places whose hashes differ in at most NEAR_BITS bits; None for images too much alike.
-
-    Two such hashes agree in one of four bands of 16 bits at least, so that only those of one band are compared.
-    """
-    found, pairs, compared = [np.zeros((0, 2), np.int64)], 0, 0
-    for band in range(4):
-        key = (hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)
-        order = np.argsort(key, kind="stable")
-        end = np.searchsorted(key[order], key[order], side="right")
-        first, step = np.arange(len(order)), 1
-        while len(first := first[first + step < end[first]]):
-            near = first[np.bitwise_count(hashes[order[first]] ^ hashes[order[first + step]]) <= NEAR_BITS]
-            found.append(np.stack([order[near], order[near + step]], axis=1))
-            pairs, compared, step = pairs + len(near), compared + len(first), step + 1
-            if pairs > MOST_PAIRS or compared > MOST_COMPARED:
-                return None
-    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-
-
-def _alike(whole: list[Source], pairs: np.ndarray) -> np.ndarray:
-    """Whether the pixels of each pair are correlated as those of one picture are."""
+def _principal_axes(whole: list[Source]) -> np.ndarray:
+    """(channels * THUMBNAIL^2, AXES) of thumbnails spread over the data set."""
     ends = np.cumsum([0, *(len(source.images) for source in whole)])
-    kept = [np.zeros(0, dtype=bool)]
-    for start in range(0, len(pairs), CHUNK):
-        part = pairs[start : start + CHUNK]
-        kept.append(_correlation(_pick(whole, ends, part[:, 0]), _pick(whole, ends, part[:, 1])) >= NEAR_CORRELATION)
-    return np.concatenate(kept)
+    places = np.unique(np.linspace(0, ends[-1] - 1, SAMPLE).astype(np.int64))
+    sample = thumbnails(_pick(whole, ends, places))
+    return np.asarray(np.linalg.svd(sample - sample.mean(0), full_matrices=False)[2][:AXES].T)
+
+
+def _near_pairs(whole: list[Source], places: np.ndarray, points: np.ndarray) -> np.ndarray | None:
+    """Pairs of places whose pictures are near duplicates; None for images too much alike to look through them all.
+
+    ``points`` (n, AXES): a projection shortens distances, so that no pair of near thumbnails is missed among them.
+    """
+    if len(places) < 2:
+        return np.zeros((0, 2), np.int64)
+    tree = cKDTree(points)
+    ends = np.cumsum([0, *(len(source.images) for source in whole)])
+    found, compared = [np.zeros((0, 2), np.int64)], 0
+    for start in range(0, len(points), CHUNK):
+        mine = np.arange(start, min(start + CHUNK, len(points)))
+        compared += int(tree.query_ball_point(points[mine], NEAR_THUMBNAIL, return_length=True).sum()) - len(mine)
+        if compared > 2 * MOST_PAIRS:  # each pair counts from either side
+            return None
+        others = tree.query_ball_point(points[mine], NEAR_THUMBNAIL)
+        a = np.repeat(mine, [len(other) for other in others])
+        b = np.concatenate([np.asarray(other, dtype=np.int64) for other in others])
+        a, b = a[a < b], b[a < b]
+        for part in range(0, len(a), CHUNK):
+            pair = places[np.stack([a[part : part + CHUNK], b[part : part + CHUNK]], axis=1)]
+            found.append(pair[_alike(_pick(whole, ends, pair[:, 0]), _pick(whole, ends, pair[:, 1]))])
+    return np.concatenate(found)
 
 
 def _pick(whole: list[Source], ends: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -122,11 +125,13 @@ def _pick(whole: list[Source], ends: np.ndarray, places: np.ndarray) -> np.ndarr
     return found
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    flat = [x.reshape(len(x), -1).astype(np.float32) for x in (a, b)]
-    x, y = (values - values.mean(1, keepdims=True) for values in flat)
+def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Whether each pair of images shows one picture in one light."""
+    x, y = (images.reshape(len(images), -1).astype(np.float32) / 255 for images in (a, b))
+    rmse = np.sqrt(np.square(x - y).mean(1))
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
     scale = np.sqrt((x * x).sum(1) * (y * y).sum(1))
-    return np.asarray((x * y).sum(1) / np.maximum(scale, 1e-6))
+    return np.asarray(((x * y).sum(1) >= NEAR_CORRELATION * scale) & (rmse <= NEAR_RMSE))
 
 
 def _clusters(n: int, number: np.ndarray, first: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ def read_column(path: str, column: str, names: list[str]) -> list[str | None]:
     for needed in ("file", column):
         if not rows or needed not in rows[0]:
             found = ", ".join(rows[0]) if rows else "no rows"
-            raise ValueError(f"{path} must have the columns file and {column}, got {found}")
+            raise ValueError(f"{path} must have the columns file and {column}, separated by a comma, got {found}")
     known: dict[str, str | None] = {}
     for row in rows:
         if row["file"] in known:
@@ -30,11 +30,19 @@ def read_column(path: str, column: str, names: list[str]) -> list[str | None]:
         known[row["file"]] = (row[column] or "").strip() or None
     strange = sorted(set(known) - set(names))
     if strange:
+        mend = "save the table as UTF-8" if not _is_text(strange[0]) else "paths are relative to it, with /"
         raise ValueError(
-            f"{path} names {len(strange)} files that aren't images below the folder, the first {strange[0]!r}: "
-            "paths are relative to it, with /"
+            f"{path}: {len(strange)} of its files aren't images below the folder, the first {strange[0]!r}: {mend}"
         )
     return [known.get(name) for name in names]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def numbered(values: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import math
 import shutil
 import tempfile
@@ -177,7 +178,13 @@ def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
 
 def _prepare(folder: Path) -> str:
     name = folder.name
-    return f"run python -m src.prepare data={name}, or data=folder data.name={name} where the images are yours"
+    if name == "folder":
+        return "run python -m src.prepare data=folder data.name=<name> data.source.root=<folder>, and name it here too"
+    there = sorted(path.parent.name for path in folder.parent.glob("*/images"))
+    near = difflib.get_close_matches(name, there, n=1)
+    meant = f"did you mean {near[0]}? Else " if near else ""
+    own = f"data=folder data.name={name} data.source.root=<folder> where the images are yours"
+    return f"{meant}run python -m src.prepare data={name}, or {own}"
 
 
 def _verify(path: Path, expected: str) -> None:
