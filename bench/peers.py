@@ -7,6 +7,7 @@ pip install -e '.[bench]'.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from typing import Any, NamedTuple
@@ -90,8 +91,10 @@ def stable_pretraining_loop(setting: Setting, warm: int, steps: int) -> float:
     import stable_pretraining as spt
     from loguru import logger
     from stable_pretraining.data import transforms
+    from stable_pretraining.forward import simclr
 
     logger.remove()
+    sys.excepthook = sys.__excepthook__  # it puts its own there, which says nothing now
     side = setting.images.shape[2]
     view = transforms.Compose(
         transforms.RandomResizedCrop((side, side), scale=(0.08, 1.0)),
@@ -107,7 +110,7 @@ def stable_pretraining_loop(setting: Setting, warm: int, steps: int) -> float:
     module = spt.Module(
         backbone=setting.encoder,
         projector=setting.projector,
-        forward=spt.forward.simclr,
+        forward=simclr,
         simclr_loss=spt.losses.NTXEntLoss(temperature=setting.temperature),
         optim={"optimizer": {"type": "AdamW", "lr": setting.learning_rate}},
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 FEW = 10  # images per class of a split, below which people are warned
+FEWEST = 25  # images of probe that its default of 20 neighbours takes, four fifths at a time
 
 
 def prepare(config: DictConfig) -> None:
@@ -111,9 +112,9 @@ def _remarks(facts: dict[str, Any]) -> list[str]:
         lines.append(f"classes: {len(facts['classes'])}, of {sum(counts.values()):,} of the {everything:,} images")
         few = [split for split in ("probe", "val", "test") if counts[split] < FEW * len(facts["classes"])]
         if few:
-            lines.append(
-                f"few labels: {', '.join(few)} have fewer than {FEW} images per class; scores there will be rough"
-            )
+            lines.append(f"few labels: fewer than {FEW} images per class in {', '.join(few)}; scores there are rough")
+        if counts["probe"] < FEWEST:
+            lines.append("src.probe takes so few with: probe.knn.score.k=5 probe.cross_validated.score.knn.k=5")
     leaks, sizes = facts["leaks"], facts["sizes"]
     if leaks["moved"]:
         lines.append(f"moved: {leaks['moved']:,} images, so that no picture is in two splits")
