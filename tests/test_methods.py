@@ -47,6 +47,7 @@ from src.methods.vicreg import covariance, invariance, variance
 from src.models.cnn import SmallCNN
 from src.models.vit import ViT
 from src.rng import generator, global_generator
+from tests.composed import settings_of
 from tests.project import ROOT
 
 CONFIGS = sorted((ROOT / "conf" / "method").glob("*.yaml"))
@@ -182,7 +183,7 @@ class TestContract:
         assert all(torch.equal(a, b) for a, b in zip(before, method.state_dict().values(), strict=True))
 
     def test_operations_can_be_counted_without_computing(self, path: Path) -> None:
-        augmentation = build(yaml.safe_load((ROOT / "conf/augmentation/digits.yaml").read_text()))
+        augmentation = build(settings_of("augmentation=digits")["augmentation"])
         with torch.device("meta"):
             method = method_of(path)
         counts = {step_flops(method, augmentation, (1, SIZE, SIZE), 16) for _ in range(3)}
