@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -63,6 +63,17 @@ def choice(name: str, value: Any, options: Sequence[Any]) -> None:
         raise ValueError(f"{name} must be one of {len(options)} names{names}, got {value!r}")
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(str, options))}, got {value!r}")
+
+
+def keyed(name: str, value: Any, keys: Sequence[str]) -> None:
+    """Raise ValueError unless ``value`` has just these keys."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must have the keys {', '.join(keys)}, got {value!r}")
+    for key in value:
+        choice(f"a key of {name}", key, keys)
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise ValueError(f"{name}.{missing[0]} is missing")
 
 
 def listed(name: str, value: Any) -> None:

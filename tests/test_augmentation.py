@@ -514,6 +514,13 @@ def test_a_gpu_makes_the_same_views(name: str) -> None:
         ({"second": {"blur": {"probability": 3}}}, r"augmentation\.second\.blur\.probability must be"),
         ({"local": {"size": 0.2, "crop": {"area": [0.5, 1.0]}}}, r"local\.size must not shrink a crop more than 4\.0"),
         ({"local": {"size": 0.0}}, r"augmentation\.local\.size must be > 0"),
+        ({"local": None}, r"augmentation\.local must name transforms, got None"),
+        ({"second": {"blur": 0.1}}, r"augmentation\.second\.blur must have keys of its own, got 0\.1"),
+        ({"blur": None}, r"augmentation\.blur must have the keys probability, sigma, got None"),
+        (
+            {"flip": {"probability": 0.5}},
+            r"a key of augmentation\.flip must be one of horizontal, vertical, got 'probab",
+        ),
     ],
 )
 def test_bad_recipes_are_refused(change: dict[str, Any], message: str) -> None:

@@ -97,17 +97,20 @@ class Recipe:
 
 def merge(where: str, transforms: dict[str, Any], changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Transforms with some settings changed. Raises ValueError where a change names what isn't there."""
+    check.keyed("augmentation", transforms, list(RANGES))
+    merged = dict(transforms)
     for name, settings in changes.items():
-        check.choice(f"a transform of {where}", name, list(transforms))
-        for key in settings:
-            check.choice(f"a key of {where}.{name}", key, list(transforms[name]))
-    return {name: {**settings, **changes.get(name, {})} for name, settings in transforms.items()}
+        check.choice(f"a transform of {where}", name, list(RANGES))
+        if not isinstance(settings, dict):
+            raise ValueError(f"{where}.{name} must have keys of its own, got {settings!r}")
+        merged[name] = {**transforms[name], **settings}
+    return merged
 
 
 def _check(where: str, transforms: dict[str, Any]) -> None:
-    for name in transforms:
-        check.choice(f"a transform of {where}", name, list(RANGES))
     for name, ranges in RANGES.items():
+        own = {"flip": [], "jitter": ["probability", "hue_space"]}.get(name, ["probability"])
+        check.keyed(f"{where}.{name}", transforms[name], [*own, *ranges])
         if name != "flip":
             check.number(f"{where}.{name}.probability", transforms[name]["probability"], at_least=0, at_most=1)
         for key, (low, high) in ranges.items():

@@ -25,6 +25,11 @@ class Augmentation:
     ) -> None:
         check.number("augmentation.strength", strength, at_least=0)
         check.choice("augmentation.padding", padding, PADDINGS)
+        for name, changes in (("second", second), ("local", local)):
+            if not isinstance(changes, dict):
+                raise ValueError(f"augmentation.{name} must name transforms, got {changes!r}")
+        if "size" not in local:
+            raise ValueError("augmentation.local.size is missing")
         check.number("augmentation.local.size", local["size"], above=0, at_most=1)
         self.local_size = float(local["size"])
 
