@@ -116,3 +116,13 @@ def test_labels_of_other_images_are_refused(tmp_path: Path) -> None:
     shutil.copytree(other.folder / "labels", first.folder / "labels")
     with pytest.raises(ValueError, match=r"labels other images than .*first/images: run python -m src\.prepare again"):
         read_labels(first, "val")
+
+
+def test_a_data_set_that_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
+    write_pack(tmp_path / "photos", "photos", digits(), {})
+    with pytest.raises(ValueError, match=r"did you mean photos\? Else run python -m src\.prepare data=photso"):
+        read_manifest(tmp_path / "photso")
+    with pytest.raises(
+        ValueError, match=r"data=folder data\.name=<name> data\.source\.root=<folder>, and name it here"
+    ):
+        read_manifest(tmp_path / "folder")

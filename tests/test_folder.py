@@ -178,6 +178,11 @@ def test_no_group_crosses_splits(tmp_path: Path) -> None:
             r": 1 of its files aren't images below the folder, the",
         ),
         ([("file", "class"), ("é 0.png", "b"), ("é 0.png", "c")], "labels", r"names 'é 0\.png' twice"),
+        (
+            [("file;class",), ("a;b",)],
+            "labels",
+            r"must have the columns file and class, separated by a comma, got file;cl",
+        ),
         ([("file", "group"), ("é 0.png", "b")], "groups", r"has no group for 47 images, the first 'é 1\.jpg'"),
     ],
 )
@@ -191,7 +196,9 @@ def test_bad_tables_are_refused(tmp_path: Path, rows: list[tuple[str, ...]], key
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"root": None}, "must be a folder of images, got None"),
+        ({"root": None}, "must be a folder of images, got None$"),
+        ({"root": "nowhere"}, "must be a folder of images, got 'nowhere', which doesn't exist"),
+        ({"root": __file__}, "must be a folder of images, got .*, which is a file"),
         ({"unlabelled": "nowhere"}, r"data\.source\.unlabelled must be a folder of images, got 'nowhere'"),
         ({"labels": "nowhere.csv"}, r"data\.source\.labels must be folders, none or a CSV file, got 'nowhere\.csv'"),
         ({"channels": 2}, "must be one of 1, 3, got 2"),
@@ -209,6 +216,13 @@ def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, Any], messag
     write_images(tmp_path / "images", classes=False)
     with pytest.raises(ValueError, match=message):
         folder_of(tmp_path / "images", **change)
+
+
+def test_a_table_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", classes=False)
+    (tmp_path / "latin.csv").write_bytes("file,class\né 0.png,a\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="save the table as UTF-8"):
+        folder_of(tmp_path / "images", labels=str(tmp_path / "latin.csv"))
 
 
 def test_too_few_images_and_mixed_trees_are_refused(tmp_path: Path) -> None:
@@ -335,6 +349,7 @@ def test_what_is_no_image_says_why(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     for name, reason in (
         ("cut.jpg", "truncated"),
+        ("phone.heic", r"\.heic isn't read: save it as PNG or JPEG"),
         ("text.png", "no image in it"),
         ("empty.png", "no image in it"),
         ("gone.png", "No such file"),

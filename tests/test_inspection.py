@@ -211,6 +211,10 @@ def test_prepare_reports_what_it_found(project: Project) -> None:
     assert "left out: 1 files, no image in it" in out
     assert "leak: 1 pictures are in several splits (data.leaks=move moves them)" in out
     assert "written: data/photos/report/index.html" in out
+    assert "classes: 2, of 66 of the 66 images" in out
+    assert "few labels: fewer than 10 images per class in " in out
+    assert "src.probe takes so few with: probe.knn.score.k=5 probe.cross_validated.score.knn.k=5" in out
+    assert "next: python -m src.train -m data=folder data.name=photos study=photos" in out
     facts: dict[str, Any] = json.loads((project.folder / "data/photos/report/report.json").read_text())
     assert facts["leaks"] == {"pictures": 1, "images": 7, "moved": 0}
     assert facts["skipped"] == {"no image in it": 1}

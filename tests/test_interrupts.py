@@ -72,3 +72,12 @@ app.run(stage, "clean")
 """
     result = python(code, tmp_path)
     assert result.returncode == 1 and result.stderr.strip() == "error: couldn't read a file"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m src.sheet --help | head -n 1"
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout.startswith("What a recipe of views makes") and result.stderr == ""

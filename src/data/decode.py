@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 TiffImagePlugin.READ_LIBTIFF = True  # without it Pillow scrambles uncompressed files that lie on their side
 
@@ -44,14 +44,16 @@ def decode(path: str | Path, size: int, channels: int, bits: int) -> Decoded:
             with Image.open(path) as image:
                 width, height = image.size
                 image.draft(image.mode, (DRAFT * size, DRAFT * size))  # a JPEG is decoded no larger than that needs
-                upright = ImageOps.exif_transpose(_eight_bits(image, bits))
-                plain = _opaque(upright).convert(MODES[channels])
+                image.load()
+                plain = _opaque(_upright(_eight_bits(image, bits)))
+                plain = plain if plain.mode == MODES[channels] else plain.convert(MODES[channels])
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         reason = "no image in it" if isinstance(error, UnidentifiedImageError) else "a decompression bomb"
         raise ValueError(reason) from None
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, TypeError) as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
-    square = ImageOps.fit(plain, (size, size), Image.Resampling.LANCZOS)
+    packed = (size, size)
+    square = plain if plain.size == packed else ImageOps.fit(plain, packed, Image.Resampling.LANCZOS)
     pixels = np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
     lying = (plain.width > plain.height) != (width > height)  # turned by a quarter
     return Decoded(pixels, *((height, width) if lying else (width, height)))
@@ -70,6 +72,11 @@ def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
     eight.info = image.info
     eight._exif = image.getexif()
     return eight
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
 
 
 def _opaque(image: Image.Image) -> Image.Image:
