@@ -477,6 +477,17 @@ def test_strength_scales_every_transform() -> None:
     assert half["jitter"]["probability"] == full["jitter"]["probability"]
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_nothing_is_read_back_from_the_device_and_nothing_mixes_devices(name: str) -> None:
+    """The meta device has no values and refuses both; a GPU would wait at the first."""
+    more = {part: {"probability": 0.5} for part in ("solarize", "posterize", "erase", "mask", "blur")}
+    x = images(n=8, size=24).to("meta")
+    for space in ("hsv", "yiq"):
+        made = recipe(name, **more, jitter={"hue": 0.1, "hue_space": space}, noise={"deviation": 0.1})
+        assert made(x, generator(0, "views"), views=2).shape == (16, 3, 24, 24)
+        assert made.local(x, generator(0, "views"), views=2).is_meta
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_gpu_makes_the_same_views(name: str) -> None:

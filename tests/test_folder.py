@@ -102,7 +102,7 @@ def test_hidden_files_and_other_kinds_are_not_looked_at(tmp_path: Path) -> None:
     (tmp_path / "images" / ".cache" / "broken.png").write_bytes(b"nothing")
     (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
     data = folder_of(tmp_path / "images")
-    assert len(everything(data)) == 48 and data.skipped == {}
+    assert len(everything(data)) == 48 and list(data.skipped) == []
 
 
 # labels and groups
@@ -150,6 +150,28 @@ def test_a_folder_of_unlabelled_images_beside_the_labelled_ones(tmp_path: Path) 
     assert all("class" not in name for name in names_of(data, "pretrain"))
 
 
+def test_the_same_name_in_both_folders_is_two_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", classes=False)
+    write_images(tmp_path / "more", classes=False)
+    (tmp_path / "more" / "é 0.png").write_bytes(b"broken")
+    data = folder_of(tmp_path / "images", unlabelled=str(tmp_path / "more"))
+    assert list(data.skipped) == [("é 0.png", "no image in it")] and len(everything(data)) == 95
+    names = {path.name for path in (tmp_path / "images").iterdir()}
+    groups = table(tmp_path / "groups.csv", [("file", "group"), *((name, "a") for name in names)])
+    with pytest.raises(ValueError, match=r"can't tell images of one name apart: 'é 0\.png' is in both folders"):
+        folder_of(tmp_path / "images", unlabelled=str(tmp_path / "more"), groups=groups)
+
+
+def test_folders_that_are_links_are_followed_but_not_round(tmp_path: Path) -> None:
+    write_images(tmp_path / "elsewhere", classes=True)
+    (tmp_path / "images").mkdir()
+    for path in (tmp_path / "elsewhere").iterdir():
+        (tmp_path / "images" / path.name).symlink_to(path)
+    (tmp_path / "elsewhere" / "class 0" / "back").symlink_to(tmp_path / "images" / "class 0")
+    assert folder_of(tmp_path / "images").splits["val"].class_names == ("class 0", "class 1", "class 2")
+    assert len(everything(folder_of(tmp_path / "images"))) == 48
+
+
 def test_no_group_crosses_splits(tmp_path: Path) -> None:
     write_images(tmp_path / "images", classes=True, count=240)
     names = sorted(path.relative_to(tmp_path / "images").as_posix() for path in (tmp_path / "images").rglob("*.*"))
@@ -184,6 +206,7 @@ def test_no_group_crosses_splits(tmp_path: Path) -> None:
             r"must have the columns file and class, separated by a comma, got file;cl",
         ),
         ([("file", "group"), ("é 0.png", "b")], "groups", r"has no group for 47 images, the first 'é 1\.jpg'"),
+        ([("file", "class"), ("é 0.png", "")], "labels", "gives no image a class: data.source.labels=none packs them"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path: Path, rows: list[tuple[str, ...]], key: str, message: str) -> None:

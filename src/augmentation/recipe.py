@@ -101,8 +101,9 @@ def merge(where: str, transforms: dict[str, Any], changes: dict[str, Any]) -> di
     merged = dict(transforms)
     for name, settings in changes.items():
         check.choice(f"a transform of {where}", name, list(RANGES))
-        if not isinstance(settings, dict):
-            raise ValueError(f"{where}.{name} must have keys of its own, got {settings!r}")
+        for owner, own in ((where, settings), ("augmentation", transforms[name])):
+            if not isinstance(own, dict):
+                raise ValueError(f"{owner}.{name} must have keys of its own, got {own!r}")
         merged[name] = {**transforms[name], **settings}
     return merged
 

@@ -36,7 +36,7 @@ def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Insp
         "splits": {name: _split_facts(number, data.splits[name], found) for number, name in enumerate(SPLITS)},
         "classes": _class_balance(data.splits),
         "sizes": _sizes(data.splits, manifest.shape[1]),
-        "skipped": dict(Counter(data.skipped.values()).most_common()),
+        "skipped": dict(Counter(reason for _, reason in data.skipped).most_common()),
         "near_searched": found.near_searched,
         "leaks": {"pictures": len(leaks), "images": int(np.isin(found.near, leaks).sum()), "moved": moved},
     }
@@ -44,7 +44,7 @@ def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Insp
     files.write_json(folder / "report.json", facts)
     head = ["cluster", "kind", "across_splits", "split", "index", "file"]
     files.write_atomically(folder / "duplicates.csv", files.to_csv(head, _duplicates(data.splits, found)))
-    files.write_atomically(folder / "skipped.csv", files.to_csv(["file", "reason"], data.skipped.items()))
+    files.write_atomically(folder / "skipped.csv", files.to_csv(["file", "reason"], data.skipped))
     _write_png(folder / "sheet.png", _contact_sheet(data.splits))
     (folder / "leaks.png").unlink(missing_ok=True)
     if len(leaks):

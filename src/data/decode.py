@@ -51,7 +51,8 @@ def decode(path: str | Path, size: int, channels: int, bits: int) -> Decoded:
         reason = "no image in it" if isinstance(error, UnidentifiedImageError) else "a decompression bomb"
         raise ValueError(reason) from None
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, TypeError) as error:
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+        said = getattr(error, "strerror", None) or str(error)  # without the path
+        raise ValueError(" ".join(said.split()) or type(error).__name__) from None
     packed = (size, size)
     square = plain if plain.size == packed else ImageOps.fit(plain, packed, Image.Resampling.LANCZOS)
     pixels = np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)

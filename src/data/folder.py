@@ -13,7 +13,7 @@ from src import check
 from src.data.decode import MODES, SUFFIXES, UNREAD
 from src.data.listing import numbered, read_column
 from src.data.source import SPLITS, DataSet, Rows, Source
-from src.data.staging import BLANK, BROKEN, Staged, stage
+from src.data.staging import BLANK, BROKEN, GOOD, Staged, stage
 
 PICTURES = SUFFIXES + UNREAD  # those that aren't read are listed as broken
 LEAST = 10 * len(SPLITS)
@@ -55,7 +55,7 @@ def folder(
     staged = stage(Path(staging), paths, size=size, channels=channels, bits=bits)
     del paths  # of a million images a tenth of the memory
     skipped = _skipped(known.names, staged, {BROKEN: broken, BLANK: blank})
-    kept = np.array([place for place, name in enumerate(known.names) if name not in skipped], dtype=np.int64)
+    kept = np.flatnonzero(staged.facts["state"] == GOOD)
     if len(kept) < LEAST:
         raise ValueError(f"{root} must hold at least {LEAST} images that can be used, got {len(kept)}")
     group = kept if known.groups is None else numbered([known.groups[place] for place in kept])[0]
@@ -102,6 +102,9 @@ def _list(root: str, unlabelled: str | None, labels: str, groups: str | None) ->
             raise ValueError(
                 f"data.source.unlabelled holds {len(twice)} images of data.source.root, the first {twice[0]!r}"
             )
+        both = sorted(set(names) & set(more))
+        if both and groups is not None:
+            raise ValueError(f"{groups} can't tell images of one name apart: {both[0]!r} is in both folders")
         names, paths, classes = names + more, paths + more_paths, classes + [None] * len(more)
     if groups is None:
         return _Known(names, classes, None), paths
@@ -118,18 +121,19 @@ def _images(what: str, root: str) -> tuple[list[str], list[str]]:
         why = "" if root is None else ", which is a file" if Path(root).exists() else ", which doesn't exist"
         raise ValueError(f"{what} must be a folder of images, got {root!r}{why}")
 
-    def walk(folder: str) -> Iterator[str]:
+    def walk(folder: str, above: frozenset[str]) -> Iterator[str]:
+        above |= {os.path.realpath(folder)}
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    if not entry.is_symlink():
-                        yield from walk(entry.path)
+                    if os.path.realpath(entry.path) not in above:  # a link may lead back
+                        yield from walk(entry.path, above)
                 elif entry.name.lower().endswith(PICTURES) and entry.is_file():
                     yield entry.path
 
-    paths = list(walk(str(root)))
+    paths = list(walk(str(root), frozenset()))
     return [os.path.relpath(path, root) for path in paths], [str(Path(path).absolute()) for path in paths]
 
 
@@ -139,7 +143,10 @@ def _classes(root: str, names: list[str], labels: str) -> list[str | None]:
     if labels != "folders":
         if not Path(labels).is_file():
             raise ValueError(f"data.source.labels must be folders, none or a CSV file, got {labels!r}")
-        return read_column(labels, "class", names)
+        found = read_column(labels, "class", names)
+        if set(found) <= {None}:
+            raise ValueError(f"{labels} gives no image a class: data.source.labels=none packs them without")
+        return found
     first = [Path(name).parts[0] if os.sep in name else None for name in names]
     if None in first and set(first) != {None}:
         raise ValueError(
@@ -149,21 +156,21 @@ def _classes(root: str, names: list[str], labels: str) -> list[str | None]:
     return first
 
 
-def _skipped(names: list[str], staged: Staged, policies: dict[int, str]) -> dict[str, str]:
-    """Files to leave out, and why. Raises ValueError where the policy is to stop."""
+def _skipped(names: list[str], staged: Staged, policies: dict[int, str]) -> list[tuple[str, str]]:
+    """Files that are left out, and why. Raises ValueError where the policy is to stop."""
     reasons = {BROKEN: "", BLANK: "blank: its central square has one value"}
-    skipped: dict[str, str] = {}
+    skipped: list[tuple[str, str]] = []
     for state, policy in policies.items():
         places = np.flatnonzero(staged.facts["state"] == state).tolist()
-        found = {names[place]: staged.problems.get(place, reasons[state]) for place in places}
+        found = [(names[place], staged.problems.get(place, reasons[state])) for place in places]
         if found and policy == "stop":
-            name, reason = next(iter(found.items()))
+            name, reason = found[0]
             what = "broken" if state == BROKEN else "blank"
             raise ValueError(
                 f"{len(found)} images are {what}, the first {name!r} ({reason}): mend them or take them out, or "
                 f"data.source.{what}=skip leaves them out"
             )
-        skipped |= found
+        skipped += found
     return skipped
 
 

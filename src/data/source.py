@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -85,4 +84,4 @@ class DataSet(NamedTuple):
     """The splits, and the files that are in none of them."""
 
     splits: dict[str, Source]
-    skipped: Mapping[str, str] = MappingProxyType({})  # name -> why
+    skipped: Sequence[tuple[str, str]] = ()  # name, why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import multiprocessing
 import os
 import shutil
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from src import interrupts
+from src import files, interrupts
 from src.data.decode import decode
 from src.screen import make_console
 
@@ -82,17 +83,11 @@ class _Journal:
         with (self.folder / "pixels.npy").open("rb+") as file:
             os.fsync(file.fileno())
         lines = [f"{place} {reason}" for place, reason in self.problems.items()]
-        _replace(self.folder / "problems.txt", "\n".join(lines).encode())
-        partial = self.folder / ".facts.npy"
-        np.save(partial, self.facts)
-        partial.replace(self.folder / "facts.npy")
+        files.write_atomically(self.folder / "problems.txt", "\n".join(lines).encode(errors="backslashreplace"))
+        content = io.BytesIO()
+        np.save(content, self.facts)
+        files.write_atomically(self.folder / "facts.npy", content.getvalue())
         self._saved = time.monotonic()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def _decode_all(
@@ -155,6 +150,7 @@ def _decode_chunk(
                 facts[row] = (BROKEN, 0, 0)
                 problems[place] = str(error)
                 continue
-            os.pwrite(file.fileno(), found.pixels.tobytes(), offset + place * found.pixels.size)
+            file.seek(offset + place * found.pixels.size)
+            file.write(found.pixels.tobytes())
             facts[row] = (BLANK if found.blank else GOOD, found.width, found.height)
     return facts, problems
