@@ -43,6 +43,7 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
 
     from src import files
     from src.data.budgets import read_budget
+    from src.data.pack import read_names
     from src.record import BUDGET_FORMAT, read_budgets
     from src.screen import make_console
     from src.show import budget_table
@@ -51,8 +52,8 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
     paths = [Path(settings["file"])] if settings["file"] else sorted(folder.glob("*.csv"))
     if not paths:
         raise ValueError(f"no label file in {folder}: run python -m src.prepare, or name one with file=<path>")
-    count = study.manifest.splits["probe"]["count"]
-    budgets = {path.stem: read_budget(path, count) for path in paths}
+    count, files_of_probe = study.manifest.splits["probe"]["count"], read_names(study.manifest, "probe")
+    budgets = {path.stem: read_budget(path, count, files_of_probe) for path in paths}
     scored_by = {key: settings[key] for key in ("views", "folds", "strengths", "halves", "seed")}
     result: dict[str, Any] = {
         name: {"labels": len(found.places), "checksum": files.checksum(path), **scored_by, "trials": {}}

@@ -58,6 +58,8 @@ def confirm(config: DictConfig) -> None:
         console.print(
             f"confirmed: trial {winner['number']} ({winner['trial']}), method {winner['method']}", highlight=False
         )
+        trial = next(entry.trial for entry in study.entries if entry.trial.key == winner["trial"])
+        console.print(f"its weights: {trial.snapshot_path(winner['step'])}", highlight=False)
     if not result["winners"]:
         console.print(f"nothing is confirmed: {result['why_none']}", highlight=False)
     console.print(f"written: {path}\nnext: python -m src.report study={study.name}", highlight=False)

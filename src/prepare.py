@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def prepare(config: DictConfig) -> None:
     folder = Path(plain["folders"]["data"]) / data["name"]
     with files.locked(folder / ".lock"):
         try:
-            manifest, facts = _pack(data, folder, plain["budgets"])
+            manifest, facts = _pack(data, folder, plain["budgets"], _studies_of(folder, Path(plain["folders"]["runs"])))
         finally:
             if not (folder / "images").exists():
                 shutil.rmtree(folder)
@@ -56,7 +57,23 @@ def prepare(config: DictConfig) -> None:
     print(f"next: python -m src.train -m {' '.join(_next(data, manifest))}".rstrip())
 
 
-def _pack(data: dict[str, Any], folder: Path, budgets: dict[str, Any]) -> tuple[Manifest, dict[str, Any]]:
+def _studies_of(folder: Path, runs: Path) -> list[str]:
+    """The studies whose trials were trained on what is packed there."""
+    from src.data.pack import read_manifest
+    from src.study import read_study
+
+    found = []
+    for path in sorted(runs.glob("*/study.json")):
+        with suppress(ValueError):  # what can't be read is no study of anything that is there
+            data = read_study(path.parent)["data"]
+            if Path(data["folder"]) == folder and data["splits"] == read_manifest(folder).splits:
+                found.append(path.parent.name)
+    return found
+
+
+def _pack(
+    data: dict[str, Any], folder: Path, budgets: dict[str, Any], studies: list[str]
+) -> tuple[Manifest, dict[str, Any]]:
     """The packed data and what its report says."""
     from src.build import build
     from src.data.budgets import write_budgets
@@ -71,7 +88,7 @@ def _pack(data: dict[str, Any], folder: Path, budgets: dict[str, Any]) -> tuple[
     check_groups(delivered.splits)
     found = inspect(delivered.splits)
     splits, moved = settle(delivered.splits, found, data["leaks"])
-    manifest = write_pack(folder, data["name"], splits, data)
+    manifest = write_pack(folder, data["name"], splits, data, studies)
     write_budgets(folder / "budgets", read_labels(manifest, "probe"), **budgets)
     kept = DataSet(splits, delivered.skipped)
     facts = write_datasheet(folder / "report", manifest, kept, inspect(splits) if moved else found, moved)

@@ -173,6 +173,6 @@ def _manifest(data: dict[str, Any]) -> Manifest:
         if manifest.splits[split]["checksum"] != entry["checksum"]:
             raise ValueError(
                 f"{manifest.folder}/images has another {split} split than the study was trained on: "
-                f"run python -m src.prepare data={data['name']} as it was, or train again"
+                f"pack {data['name']} as it was with python -m src.prepare, or train again"
             )
     return manifest

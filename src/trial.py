@@ -170,7 +170,7 @@ def _check(config: dict[str, Any], manifest: Manifest, store: Path, device: str)
     if schedule["images"] < rows * config["batch_size"]:
         raise ValueError(
             f"schedule.images must be at least schedule.evaluations x schedule.rows x batch_size = "
-            f"{rows * config['batch_size']}, got {schedule['images']}"
+            f"{rows * config['batch_size']}, got {schedule['images']}: raise it, or lower one of these"
         )
     build(config["augmentation"])
     with torch.device("meta"):

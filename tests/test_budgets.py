@@ -117,29 +117,28 @@ def test_bad_settings_are_refused(tmp_path: Path, other: dict[str, Any], message
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must have the columns index, class, group; it lacks index, class, group"),
+        ("", "must have the columns class, index .* or file, and group if there are any, .*, got none$"),
         ("index,class,group\n", "must label images of at least 2 classes, got 0 images$"),
         ("index,class,group\n0,1,0\n1,1,1\n", "must label images of at least 2 classes, got 2 images$"),
-        ("index,class\n0,1\n1,2\n", "must have the columns index, class, group; it lacks group"),
-        (
-            "index,class,group\n0,cat,0\n1,dog,1\n",
-            "line 2: class must be a whole number, got 'cat'; number",
-        ),
-        ("index,class,group\n0,1\n", "line 2: group must be a whole number, got None$"),
+        ("index,klass\n0,1\n1,2\n", "must have the columns class, .* got index, klass$"),
+        ("place,class\n0,1\n1,2\n", "must have the columns class, .* got place, class$"),
+        ("index,class,group\n0,cat,0\n1,,1\n", "line 3: class is empty$"),
+        ("index,class,group\n0,1\n", "line 2: group is empty$"),
+        ("file,class\na.png,1\nb.png,2\n", r"line 3: 'b\.png' is no file of the probe split: images/probe\.csv"),
         ("index,class,group\n0,1,0\n9,2,1\n", "names image 9; the probe split has 9$"),
-        ("index,class,group\n-1,1,0\n3,2,1\n", "names image -1; the probe split has 9$"),
+        ("index,class,group\n-1,1,0\n3,2,1\n", "line 2: index must be a whole number >= 0, got '-1'$"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
-        read_budget(path, 9)
+        read_budget(path, 9, ["c.png", "a.png"])
     assert str(caught.value).startswith(str(path))
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none\.csv doesn't exist: it holds columns index"):
+    with pytest.raises(ValueError, match=r"none\.csv doesn't exist: it holds columns class, index"):
         read_budget(tmp_path / "none.csv", 9)
     (tmp_path / "image.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ValueError, match="isn't a table of comma-separated values"):
@@ -151,6 +150,15 @@ def test_extra_columns_and_any_order_are_read(tmp_path: Path) -> None:
     path.write_text("class,note,index,group\n3,blurred,5,1\n4,,2,0\n")
     found = read_budget(path, 6)
     assert isinstance(found, Budget) and [column.tolist() for column in found] == [[5, 2], [3, 4], [1, 0]]
+
+
+def test_files_and_names_of_classes_do_as_well_as_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("\ufefffile,class\né 1.png,dog\na/b.png,cat \n", encoding="utf-8")
+    found = read_budget(path, 3, ["a/b.png", "c.png", "é 1.png"])
+    assert [column.tolist() for column in found] == [[2, 0], [1, 0], [2, 0]]
+    with pytest.raises(ValueError, match=r"'é 1\.png' is no file of the probe split: give column index instead"):
+        read_budget(path, 3)
 
 
 # skill

@@ -11,7 +11,7 @@ import yaml
 from src.build import build
 from src.data.pack import open_images, read_labels, read_manifest, write_pack
 from src.data.source import Source
-from tests.project import ROOT
+from tests.project import ROOT, TINY, Project
 
 SMALL: dict[str, Any] = {
     "sources": {"pretrain": 40, "probe": 20, "val": 20, "test": 20},
@@ -126,3 +126,15 @@ def test_a_data_set_that_is_not_there_is_named_with_what_is(tmp_path: Path) -> N
         ValueError, match=r"data=folder data\.name=<name> data\.source\.root=<folder>, and name it here"
     ):
         read_manifest(tmp_path / "folder")
+
+
+def test_images_that_a_study_was_trained_on_are_not_replaced_by_others(finished: Project, project: Project) -> None:
+    project.copy_of(finished)
+    before = project.files()
+    message = project.refused("prepare", *TINY, "data.source.seed=1")
+    assert "data/digits holds other images than these, of the studies tiny, tiny-confirm: choose data.name=" in message
+    assert project.files() == before
+    project.ok("prepare", *TINY, "data.source.seed=1", "data.name=others")
+    project.ok("prepare", *TINY)
+    shutil.rmtree(project.folder / "data/digits")
+    project.ok("prepare", *TINY, "data.source.seed=1")

@@ -4,6 +4,8 @@ import csv
 import io
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,15 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from src.data import inspection
 from src.data.inspection import Inspection, inspect, thumbnails
 from src.data.leaks import settle
 from src.data.source import SPLITS, Source
-from tests.project import TINY, Project
+from tests.project import ROOT, TINY, Project
 
 
 def pictures(n: int, size: int = 32, seed: int = 0) -> np.ndarray:
@@ -99,6 +103,21 @@ def test_another_light_is_another_picture() -> None:
     x[31] = (x[1] * 0.97 + 3).astype(np.uint8)
     found = inspect(splits_of(x[:10], x[10:20], x[20:30], x[30:]))
     assert np.flatnonzero(found.near >= 0).tolist() == [1, 31]
+
+
+@pytest.mark.parametrize("size", [8, 20, 33, 96])
+def test_thumbnails_shrink_like_torch(size: int) -> None:
+    images = pictures(5, size=size)
+    shrunk = F.interpolate(torch.from_numpy(images).float(), size=(8, 8), mode="bilinear", antialias=True).flatten(1)
+    shrunk -= shrunk.mean(1, keepdim=True)
+    assert np.allclose(thumbnails(images), F.normalize(shrunk), atol=1e-6)
+
+
+def test_prepare_does_without_torch() -> None:
+    """Which takes half a gigabyte, of one, and two seconds."""
+    modules = "prepare,data.folder,data.public,data.inspection,data.leaks,data.pack,data.budgets,data.datasheet"
+    code = f"import sys, {', '.join('src.' + name for name in modules.split(','))}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_thumbnails_are_standardised() -> None:

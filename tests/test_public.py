@@ -14,9 +14,10 @@ import scipy.io
 from numpy.typing import NDArray
 from torchvision import datasets
 
-from src.data.public import NAMES, public
+from src.data.public import NAMES, public, stl10
 from tests.project import Project
 
+SETS = (*NAMES, "stl10")
 TRAIN, TEST, UNLABELLED = 40, 12, 30
 Bytes = NDArray[np.uint8]
 SHAPES = {"mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32), "stl10": (3, 96, 96)}
@@ -107,10 +108,11 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
 def read(dataset: str, root: Path, **changes: Any) -> Any:
     size = SHAPES.get(dataset, (3, 32, 32))[1]
     given: dict[str, Any] = {"root": str(root), "download": False, "size": size, "probe": 12, "val": 10, "seed": 0}
-    return public(dataset=dataset, **(given | changes))
+    given |= changes
+    return stl10(**given, staging=str(root / "staging")) if dataset == "stl10" else public(dataset=dataset, **given)
 
 
-@pytest.mark.parametrize("written", NAMES, indirect=True)
+@pytest.mark.parametrize("written", SETS, indirect=True)
 def test_every_image_and_class_arrives_where_it_belongs(written: tuple[str, Path]) -> None:
     dataset, root = written
     splits = read(dataset, root)
@@ -126,12 +128,12 @@ def test_every_image_and_class_arrives_where_it_belongs(written: tuple[str, Path
     together = np.concatenate(list(places.values()))
     assert len(np.unique(together)) == len(together) == (22 if dataset == "stl10" else TRAIN)
     if dataset == "stl10":
-        assert np.array_equal(splits["pretrain"].images, drawn(dataset, UNLABELLED, 2)[0])
+        assert np.array_equal(splits["pretrain"].images[:], drawn(dataset, UNLABELLED, 2)[0])
     groups = np.concatenate([split.group for split in splits.values()])
     assert len(np.unique(groups)) == len(groups) == sum(len(split.images) for split in splits.values())
 
 
-@pytest.mark.parametrize("written", ["mnist", "cifar10"], indirect=True)
+@pytest.mark.parametrize("written", ["mnist", "cifar10", "stl10"], indirect=True)
 def test_another_size_is_resized_to(written: tuple[str, Path]) -> None:
     dataset, root = written
     whole, small = (read(dataset, root, size=size)["test"].images for size in (SHAPES.get(dataset, (3, 32))[1], 16))
@@ -143,7 +145,7 @@ def test_another_size_is_resized_to(written: tuple[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"probe": 30, "val": 10}, r"must leave some of the 40 training images of mnist, got 30 \+ 10"),
+        ({"probe": 30, "val": 10}, r"must leave 1 or more of the 40 training images of mnist, got 30 \+ 10"),
         ({"download": "yes"}, r"data\.source\.download must be true or false"),
         ({"size": 4}, r"data\.source\.size must be >= 8"),
         ({"probe": 0}, r"data\.source\.probe must be >= 10"),
@@ -154,7 +156,7 @@ def test_bad_settings_are_refused(written: tuple[str, Path], changes: dict[str, 
         read(*written, **changes)
 
 
-@pytest.mark.parametrize("dataset", NAMES)
+@pytest.mark.parametrize("dataset", SETS)
 def test_what_is_not_there_is_named_with_how_to_fetch_it(dataset: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"doesn't hold {dataset} as torchvision keeps it .*download=true fetches it"):
         read(dataset, tmp_path)
@@ -166,6 +168,15 @@ def test_an_altered_file_is_refused(written: tuple[str, Path]) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(ValueError, match="doesn't hold cifar10"):
         read(*written)
+
+
+@pytest.mark.parametrize("written", ["stl10"], indirect=True)
+def test_the_unlabelled_part_of_stl10_passes_in_pieces(
+    written: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read(*written, size=32)["pretrain"].images[:]
+    monkeypatch.setattr("src.data.public.CHUNK", 7)
+    assert np.array_equal(read(*written, size=32)["pretrain"].images[:], whole)
 
 
 @pytest.mark.parametrize("written", ["mnist"], indirect=True)

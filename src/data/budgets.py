@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from src import check, files
+from src.data.listing import numbered
 
 COLUMNS = ("index", "class", "group")
+WANTED = "class, index (in the probe split) or file, and group if there are any"
 
 
 class Budget(NamedTuple):
@@ -63,35 +66,57 @@ def write_budgets(
     return sorted(budgets)
 
 
-def _whole(path: Path, line: int, column: str, value: str | None) -> int:
-    try:
-        return int(value or "")
-    except ValueError:
-        mend = "; number the classes 0, 1, 2, ..." if column == "class" else ""
-        raise ValueError(f"{path}, line {line}: {column} must be a whole number, got {value!r}{mend}") from None
+def read_budget(path: Path, images: int, names: Sequence[str] = ()) -> Budget:
+    """A table with columns class, index (in the probe split) or file (one of its ``names``), and group if any.
 
-
-def read_budget(path: Path, images: int) -> Budget:
-    """Raises ValueError where the file isn't such a table, names an image twice or one that probe hasn't got."""
+    Without groups each image is its own. Raises ValueError where the file isn't such a table, names an image twice or
+    one that probe hasn't got.
+    """
     if not path.exists():
-        raise ValueError(f"{path} doesn't exist: it holds columns index (in the probe split), class and group")
+        raise ValueError(f"{path} doesn't exist: it holds columns {WANTED}")
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             rows, head = list(reader), reader.fieldnames or []
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path} isn't a table of comma-separated values: {error}") from None
-    lacking = [name for name in COLUMNS if name not in head]
-    if lacking:
-        raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}; it lacks {', '.join(lacking)}")
-    columns = [np.array([_whole(path, line, name, row[name]) for line, row in enumerate(rows, 2)]) for name in COLUMNS]
-    budget = Budget(*columns)
-    if len(budget.places) == 0 or len(np.unique(budget.classes)) < 2:
+    if "class" not in head or not {"index", "file"} & set(head):
+        raise ValueError(f"{path} must have the columns {WANTED}, separated by commas, got {', '.join(head) or 'none'}")
+    columns = {name: [(row[name] or "").strip() for row in rows] for name in head}
+    for name in {"class", "group"} & set(head):
+        if "" in columns[name]:
+            raise ValueError(f"{path}, line {2 + columns[name].index('')}: {name} is empty")
+    places = _indices(path, columns["index"], images) if "index" in head else _places(path, columns["file"], names)
+    groups = _numbers(columns["group"]) if "group" in head else places
+    budget = Budget(places, _numbers(columns["class"]), groups)
+    if len(np.unique(budget.classes)) < 2:
         raise ValueError(f"{path} must label images of at least 2 classes, got {len(budget.places)} images")
-    outside = budget.places[(budget.places < 0) | (budget.places >= images)]
-    if len(outside):
-        raise ValueError(f"{path} names image {outside[0]}; the probe split has {images}")
     named, times = np.unique(budget.places, return_counts=True)
     if times.max() > 1:
         raise ValueError(f"{path} names image {named[times.argmax()]} {times.max()} times: give each image one line")
     return budget
+
+
+def _indices(path: Path, values: list[str], images: int) -> np.ndarray:
+    for line, value in enumerate(values, 2):
+        if not value.isdecimal():
+            raise ValueError(f"{path}, line {line}: index must be a whole number >= 0, got {value!r}")
+        if int(value) >= images:
+            raise ValueError(f"{path} names image {value}; the probe split has {images}")
+    return np.array([int(value) for value in values], dtype=np.int64)
+
+
+def _places(path: Path, values: list[str], names: Sequence[str]) -> np.ndarray:
+    known = {name: place for place, name in enumerate(names)}
+    for line, value in enumerate(values, 2):
+        if value not in known:
+            where = "images/probe.csv of the data lists them" if names else "give column index instead of file"
+            raise ValueError(f"{path}, line {line}: {value!r} is no file of the probe split: {where}")
+    return np.array([known[value] for value in values], dtype=np.int64)
+
+
+def _numbers(values: list[str]) -> np.ndarray:
+    """Whole numbers as they are, other values numbered."""
+    if all(value.isdecimal() for value in values):
+        return np.array([int(value) for value in values], dtype=np.int64)
+    return numbered(values)[0]

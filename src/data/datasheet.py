@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from src import files
 from src.data.inspection import Inspection
@@ -19,6 +19,7 @@ from src.template import environment
 
 COLUMNS, TILE = 16, 64  # of the contact sheet: images in a row, pixels of one
 ROWS = {"pretrain": 4, "probe": 2, "val": 2, "test": 2}
+TITLE = 26  # pixels above each split
 SHOWN_PAIRS = 12
 
 
@@ -115,19 +116,16 @@ def _duplicates(splits: dict[str, Source], found: Inspection) -> Iterator[list[A
 
 
 def _contact_sheet(splits: dict[str, Source]) -> Image.Image:
-    """Images spread evenly over each split, pretrain first; a gray line lies between splits."""
+    """Images spread evenly over each split, below its name."""
     blocks = []
     for name in SPLITS:
         images = splits[name].images
         places = np.linspace(0, len(images) - 1, min(len(images), ROWS[name] * COLUMNS)).round().astype(int)
-        blocks.append(_grid(images[places]))
-    height = sum(block.shape[0] for block in blocks) + 4 * (len(blocks) - 1)
-    sheet = np.full((height, COLUMNS * TILE, 3), 160, dtype=np.uint8)
-    top = 0
-    for block in blocks:
-        sheet[top : top + len(block)] = block
-        top += len(block) + 4
-    return Image.fromarray(sheet)
+        title = Image.new("RGB", (COLUMNS * TILE, TITLE), "white")
+        text = f"{name}: {len(places)} of {len(images):,} images"
+        ImageDraw.Draw(title).text((2, TITLE - 4), text, "black", ImageFont.load_default(16), anchor="ls")
+        blocks += [np.asarray(title), _grid(images[places])]
+    return Image.fromarray(np.concatenate(blocks))
 
 
 def _leak_sheet(splits: dict[str, Source], found: Inspection, leaks: np.ndarray) -> Image.Image:

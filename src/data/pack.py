@@ -7,6 +7,7 @@ import difflib
 import math
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,13 +38,23 @@ class Manifest(NamedTuple):
         return channels, height, width
 
 
-def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> Manifest:
-    """Pack the splits below ``folder``, each half whole or not at all. Raises ValueError where groups cross splits."""
+def write_pack(
+    folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any], studies: Sequence[str] = ()
+) -> Manifest:
+    """Pack the splits below ``folder``, each half whole or not at all.
+
+    Raises ValueError where groups cross splits, or where this would replace the images of ``studies`` by others.
+    """
     check_groups(splits)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         entries = _write_images(partial / "images", name, splits, config)
+        if studies and entries != read_manifest(folder).splits:
+            raise ValueError(
+                f"{folder} holds other images than these, of the studies {', '.join(studies)}: "
+                f"choose data.name=<another name>, or delete {folder} first"
+            )
         _write_labels(partial / "labels", splits, {split: entry["checksum"] for split, entry in entries.items()})
         folder.mkdir(exist_ok=True)
         for half in ("images", "labels"):
@@ -158,6 +169,15 @@ def open_rows(manifest: Manifest, split: str) -> Rows:
     path = manifest.folder / "images" / f"{split}.npy"
     _verify(path, manifest.splits[split]["checksum"])
     return Rows(path)
+
+
+def read_names(manifest: Manifest, split: str) -> list[str]:
+    """The files that a split's images came from; none where their names would tell the classes."""
+    path = manifest.folder / "images" / f"{split}.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", errors="surrogateescape") as file:
+        return [row["file"] for row in csv.DictReader(file)]
 
 
 def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
