@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -112,12 +113,14 @@ def _near_pairs(whole: list[Source], places: np.ndarray, points: np.ndarray) -> 
     found, compared = [np.zeros((0, 2), np.int64)], 0
     for start in range(0, len(points), CHUNK):
         mine = np.arange(start, min(start + CHUNK, len(points)))
-        compared += int(tree.query_ball_point(points[mine], NEAR_THUMBNAIL, return_length=True).sum()) - len(mine)
+        near = tree.query_ball_point(points[mine], NEAR_THUMBNAIL, return_length=True, workers=-1)
+        compared += int(near.sum()) - len(mine)
         if compared > 2 * MOST_PAIRS:  # each pair counts from either side
             return None
-        others = tree.query_ball_point(points[mine], NEAR_THUMBNAIL)
+        mine = mine[near > 1]  # itself among them
+        others = tree.query_ball_point(points[mine], NEAR_THUMBNAIL, workers=-1)
         a = np.repeat(mine, [len(other) for other in others])
-        b = np.concatenate([np.asarray(other, dtype=np.int64) for other in others])
+        b = np.fromiter(chain.from_iterable(others), dtype=np.int64)
         a, b = a[a < b], b[a < b]
         for part in range(0, len(a), CHUNK):
             pair = places[np.stack([a[part : part + CHUNK], b[part : part + CHUNK]], axis=1)]
