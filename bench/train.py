@@ -1,11 +1,14 @@
 """Training throughput beside the bare step, lightly's loop and stable-pretraining's, all in one run.
 
     python -m bench.train [cases=cnn20,cnn32,resnet18] [rounds=6] [peers=true] [device=cpu] [precision=fp32] [threads=2]
+        [profile=false]
 
 The bare step is what no pipeline can beat: forward, backward, clip and optimizer on views that are already made, in the
 same precision and layout. Everything trains SimCLR with the same model, images, batch, views and AdamW. In every round
-our steps and bare ones alternate, then each peer trains a stretch with as many worker processes as threads; a ratio is
+our steps and bare ones alternate, then each peer trains a stretch in a process of its own, with as many threads and
+worker processes as we have threads; a ratio is
 one round's, and the printed ones are their median, smallest and largest. Peers need pip install -e '.[bench]'.
+profile=true says instead which operations our step and the bare one spend their time in.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "precision": "fp32",
     "threads": 2,
     "overrides": "",
+    "profile": False,
 }
 
 
@@ -148,8 +154,8 @@ def peer_setting(trial: Trial, manifest: Manifest, options: dict[str, Any]) -> S
     )
 
 
-def measure(case: Case, folder: Path, options: dict[str, Any]) -> dict[str, list[float]]:
-    """Seconds per step of each contestant, one number a round."""
+def warmed(case: Case, folder: Path, options: dict[str, Any]) -> tuple[Trial, Manifest, dict[str, Callable[[], None]]]:
+    """Our step and the bare one, a few of each taken."""
     device = options["device"]
     manifest = packed(folder, case.size)
     trial = identify(settings_of(case, options), manifest, folder / "unused", device=device, threads=options["threads"])
@@ -157,6 +163,22 @@ def measure(case: Case, folder: Path, options: dict[str, Any]) -> dict[str, list
     for step in pair.values():
         for _ in range(3):
             seconds(step, device)
+    return trial, manifest, pair
+
+
+def profile(name: str, folder: Path, options: dict[str, Any]) -> None:
+    for contestant, step in warmed(CASES[name], folder, options)[2].items():
+        with torch.profiler.profile() as seen:
+            for _ in range(CASES[name].steps):
+                seconds(step, options["device"])
+        print(f"\n{name}, {contestant}")
+        print(seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=50))
+
+
+def measure(case: Case, folder: Path, options: dict[str, Any]) -> dict[str, list[float]]:
+    """Seconds per step of each contestant, one number a round."""
+    device = options["device"]
+    trial, manifest, pair = warmed(case, folder, options)
     times: dict[str, list[float]] = {name: [] for name in pair}
     for number in range(options["rounds"]):
         spent = dict.fromkeys(pair, 0.0)
@@ -168,10 +190,19 @@ def measure(case: Case, folder: Path, options: dict[str, Any]) -> dict[str, list
         for name, loop in PEERS.items():
             if options["peers"] and installed(name):
                 warm = 2 * 2 * options["threads"]  # DataLoader has two batches a worker ready
-                spent_there = loop(peer_setting(trial, manifest, options), min(warm, case.peer_steps), case.peer_steps)
+                setting = peer_setting(trial, manifest, options)
+                spent_there = alone(loop, setting, min(warm, case.peer_steps), case.peer_steps)
                 times.setdefault(name, []).append(spent_there / case.peer_steps)
         print(f"round {number + 1} of {options['rounds']}", end="\r", file=sys.stderr)
     return times
+
+
+def alone(loop: Callable[[Setting, int, int], float], setting: Setting, warm: int, steps: int) -> float:
+    """In a process that knows nothing of what src.device.set_up sets."""
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(setting.workers,)
+    ) as process:
+        return process.submit(loop, setting, warm, steps).result()
 
 
 def installed(package: str) -> str | None:
@@ -207,7 +238,10 @@ def main(arguments: list[str]) -> None:
     print(", ".join(versions))
     for name in str(options["cases"]).split(","):
         with tempfile.TemporaryDirectory() as folder:
-            show(name, CASES[name], measure(CASES[name], Path(folder), options))
+            if options["profile"]:
+                profile(name, Path(folder), options)
+            else:
+                show(name, CASES[name], measure(CASES[name], Path(folder), options))
 
 
 if __name__ == "__main__":

@@ -86,6 +86,8 @@ def _pack(
     made = build({**data["source"], "_partial_": True})()
     delivered = made if isinstance(made, DataSet) else DataSet(made)
     check_groups(delivered.splits)
+    count = sum(len(source.images) for source in delivered.splits.values())
+    make_console().print(f"looking for duplicates among {count:,} images", highlight=False)
     found = inspect(delivered.splits)
     splits, moved = settle(delivered.splits, found, data["leaks"])
     manifest = write_pack(folder, data["name"], splits, data, studies)
