@@ -78,22 +78,22 @@ def apply_colour(
 
 
 def shift_hue(images: Float[Tensor, "n 3 h w"], turns: Float[Tensor, "n"]) -> Float[Tensor, "n 3 h w"]:
-    """Add to the hue of HSV, in turns; value and saturation stay."""
+    """Add to the hue of HSV, in turns; value and saturation stay.
+
+    Without cases, which are slow: in sextants from cyan, green's side negative, hue is (green + blue - red - least) /
+    chroma - 2, mirrored for blue's side; a channel's share of the chroma is a trapezium around its own place in it.
+    """
     red, green, blue = images.unbind(1)
-    value = images.amax(1)
-    chroma = value - images.amin(1)
-    scale = chroma.clamp_min(torch.finfo(images.dtype).tiny)
-    sextant = torch.where(
-        value == red,
-        (green - blue) / scale,
-        torch.where(value == green, (blue - red) / scale + 2, (red - green) / scale + 4),
-    )
-    sextant = sextant + 6 * turns.to(images.device)[:, None, None]
-    channels = []
-    for start in (5, 3, 1):
-        k = (sextant + start) % 6
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
-    return torch.stack(channels, dim=1)
+    least = torch.minimum(torch.minimum(red, green), blue)
+    chroma = torch.maximum(torch.maximum(red, green), blue) - least
+    from_red = (green + blue).sub_(red).sub_(least).div_(chroma.clamp_min(torch.finfo(images.dtype).tiny))
+    hue = 6 * turns.to(images.device)[:, None, None] - torch.copysign(2 - from_red.clamp_(-1, 2), green - blue)
+    hue.sub_(torch.round(hue / 6), alpha=6)
+    shares = hue.abs().sub_(1), 2 - (hue + 1).abs_(), 2 - (hue - 1).abs_()
+    found = torch.empty_like(images)
+    for channel, share in enumerate(shares):
+        torch.addcmul(least, chroma, share.clamp_(0, 1), out=found[:, channel])
+    return found
 
 
 def _luma(channels: int) -> Float[Tensor, "c"]:

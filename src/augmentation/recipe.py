@@ -91,7 +91,7 @@ class Recipe:
         x = apply_colour(x, matrix, pivot)
         if jitter["hue_space"] == "hsv" and x.shape[1] == 3:
             rows = turns.nonzero()[:, 0]
-            x[rows] = shift_hue(x[rows], turns[rows])
+            x[rows] = shift_hue(x.index_select(0, rows.to(x.device)), turns[rows])
         return x
 
 
