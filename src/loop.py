@@ -112,7 +112,7 @@ def make_views(
 def fetch(images: Tensor | Rows, index: Tensor, device: str) -> UInt8[Tensor, "n c h w"]:
     """A batch from a resident tensor or from a file."""
     if isinstance(images, Tensor):
-        return images[index.to(images.device)]
+        return images.index_select(0, index.to(images.device))
     return torch.from_numpy(images[index.numpy()]).to(device)
 
 
