@@ -10,7 +10,7 @@ import torch
 from src import check
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-KEPT = 2**30  # bytes
+KEPT, LARGEST_KEPT = 2**30, 2**27  # bytes: in all, and in one block
 
 
 def set_up(device: str, threads: int) -> None:
@@ -31,5 +31,5 @@ def _keep_freed_memory() -> None:
     """glibc would hand large blocks back to the system, which clears them for the next step: a fifth of its time."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        for threshold in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            libc.mallopt(threshold, KEPT)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
