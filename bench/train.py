@@ -6,9 +6,9 @@
 The bare step is what no pipeline can beat: forward, backward, clip and optimizer on views that are already made, in the
 same precision and layout. Everything trains SimCLR with the same model, images, batch, views and AdamW. In every round
 our steps and bare ones alternate, then each peer trains a stretch in a process of its own, with as many threads and
-worker processes as we have threads; a ratio is
-one round's, and the printed ones are their median, smallest and largest. Peers need pip install -e '.[bench]'.
-profile=true says instead which operations our step and the bare one spend their time in.
+worker processes as we have threads; a ratio is one round's, and the printed ones are their median, smallest and
+largest. Peers need pip install -e '.[bench]'. profile=true says instead which operations our step and the bare one
+spend their time in.
 """
 
 from __future__ import annotations
