@@ -157,6 +157,8 @@ def test_files_and_names_of_classes_do_as_well_as_numbers(tmp_path: Path) -> Non
     path.write_text("\ufefffile,class\né 1.png,dog\na/b.png,cat \n", encoding="utf-8")
     found = read_budget(path, 3, ["a/b.png", "c.png", "é 1.png"])
     assert [column.tolist() for column in found] == [[2, 0], [1, 0], [2, 0]]
+    with pytest.raises(ValueError, match=r"line 3: probe has two files 'a/b\.png': give column index instead"):
+        read_budget(path, 3, ["a/b.png", "a/b.png", "é 1.png"])
     with pytest.raises(ValueError, match=r"'é 1\.png' is no file of the probe split: give column index instead"):
         read_budget(path, 3)
 

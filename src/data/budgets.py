@@ -112,6 +112,8 @@ def _places(path: Path, values: list[str], names: Sequence[str]) -> np.ndarray:
         if value not in known:
             where = "images/probe.csv of the data lists them" if names else "give column index instead of file"
             raise ValueError(f"{path}, line {line}: {value!r} is no file of the probe split: {where}")
+        if names.count(value) > 1:
+            raise ValueError(f"{path}, line {line}: probe has two files {value!r}: give column index instead")
     return np.array([known[value] for value in values], dtype=np.int64)
 
 
