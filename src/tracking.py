@@ -79,6 +79,7 @@ class Tracking:
                 self._artifacts(run, artifacts)
             if status is not None:
                 self._api().set_terminated(run, status)
+                self._sent.pop(run, None)  # else memory grows with the study
 
         return self._try(mirror)
 
