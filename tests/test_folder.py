@@ -382,6 +382,25 @@ def test_what_is_no_image_says_why(tmp_path: Path) -> None:
             decode(tmp_path / name, 16, 3, 16)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp", ".gif", ".avif", ".jp2"])
+def test_a_damaged_file_is_read_or_says_why(tmp_path: Path, suffix: str) -> None:
+    draw = np.random.default_rng(0)
+    image = Image.fromarray(draw.integers(0, 256, (40, 56, 3), dtype=np.uint8))
+    whole = saved(tmp_path, image, f"whole{suffix}").read_bytes()
+    path, damaged = tmp_path / f"damaged{suffix}", 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for place in draw.integers(0, [100, len(whole)], (4, 2)).ravel():
+            content[place] = draw.integers(256)
+        path.write_bytes(content[: draw.integers(len(content) // 2, 2 * len(content))])
+        try:
+            assert decode(path, 16, 3, 16).pixels.shape == (3, 16, 16)
+        except ValueError as error:
+            assert str(error) and "\n" not in str(error)
+            damaged += 1
+    assert damaged > 10
+
+
 def test_broken_and_blank_images_are_listed_and_skipped_or_stop(tmp_path: Path) -> None:
     write_images(tmp_path / "images", classes=False)
     (tmp_path / "images" / "broken.png").write_bytes(b"not an image")
@@ -445,6 +464,26 @@ def test_an_interrupted_or_killed_prepare_goes_on_where_it_was(project: Project)
     packed = {path.name: path.read_bytes() for path in (project.folder / "data/photos/images").iterdir()}
     project.ok("prepare", *arguments)
     assert packed == {path.name: path.read_bytes() for path in (project.folder / "data/photos/images").iterdir()}
+
+
+def test_a_killed_worker_is_one_line_and_loses_nothing(project: Project) -> None:
+    write_images(project.folder / "photos", classes=True, count=3000)
+    arguments = ["data=folder", "data.name=photos", "data.source.root=photos"]
+    process = project.start("prepare", *arguments)
+    project.wait_for("data/.photos.staging/facts.npy", process)
+    workers: list[int] = []
+    while len(workers) < len(os.sched_getaffinity(0)) and process.poll() is None:  # concurrent.futures may hang earlier
+        workers = workers_of(process.pid)
+    os.kill(workers[-1], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in err, err
+    assert "error: a process that decodes images was killed" in err
+    assert "photos: packed in data/photos" in project.ok("prepare", *arguments)
+
+
+def workers_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_rows_of_a_file_are_what_numpy_reads(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def decode(path: str | Path, size: int, channels: int, bits: int) -> Decoded:
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         reason = "no image in it" if isinstance(error, UnidentifiedImageError) else "a decompression bomb"
         raise ValueError(reason) from None
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError, TypeError) as error:
+    except Exception as error:  # Pillow's plugins raise of all kinds on damaged files
         said = getattr(error, "strerror", None) or str(error)  # without the path
         raise ValueError(" ".join(said.split()) or type(error).__name__) from None
     packed = (size, size)

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,8 +112,7 @@ def _decode_all(
     pool = ProcessPoolExecutor(
         min(processes, -(-len(left) // CHUNK)),
         mp_context=context,
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is the first process's
+        initializer=_begin_worker,
     )
     running: dict[Future[tuple[np.ndarray, dict[int, str]]], np.ndarray] = {}
     interrupts.wait_for_points(True)
@@ -130,10 +130,20 @@ def _decode_all(
                     journal.add(places, *job.result())
                     facts = f"{len(journal.problems)} broken" if journal.problems else ""
                     bar.update(task, advance=len(places), facts=facts)
+    except BrokenProcessPool:
+        raise ValueError(
+            "a process that decodes images was killed, as happens where memory runs out: what was decoded is kept, "
+            "run this again"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
         journal.save()
         interrupts.wait_for_points(False)
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes its complaints there, over the bar
 
 
 def _decode_chunk(
