@@ -39,6 +39,9 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
         try:
             if processes.world() > 1 and config_name != "train":
                 raise ValueError(f"src.{config_name} runs in one process: leave torchrun to src.train")
+            for name, place in config.get("folders", {}).items():
+                if not isinstance(place, str):
+                    raise ValueError(f"folders.{name} must be a path, got {place!r}")
             if config.get("study") is not None:
                 check.plain_name("study", config.study)
             return stage(config)

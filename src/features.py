@@ -28,6 +28,8 @@ class Split:
         labels = read_labels(manifest, name)
         if "class" not in labels:
             raise ValueError(f"{manifest.folder}/labels has no classes to probe with: selection needs none, probe does")
+        if name == "probe" and len(np.unique(labels["class"])) < 2:
+            raise ValueError(f"{manifest.folder}/labels has one class in probe, which fits nothing: label more images")
         self.name, self.manifest = name, manifest
         self.images = torch.from_numpy(np.array(open_images(manifest, name)))
         self.classes: Int[Tensor, "n"] = torch.from_numpy(labels.pop("class"))

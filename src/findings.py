@@ -145,14 +145,18 @@ def _knobs(pool: Pool, chosen: dict[str, Any], quality: str | None, seed: int) -
         result = importance(members, target, seed=seed, pairs=name == "quality")
         if result is not None:
             found[name] = result
-    if "quality" in found:
-        ours = np.array(list(found["quality"]["knobs"].values()))
-        for name in found:
-            theirs = np.array(list(found[name]["knobs"].values()))
-            rho = correlations(theirs[None], ours[None])[1][0]
-            trusted = min(found[name]["r2"], found["quality"]["r2"]) > 0
-            found[name]["agreement"] = float(rho) if trusted and not np.isnan(rho) else None
+    for result in found.values():
+        result["agreement"] = _agreement(result, found["quality"]) if "quality" in found else None
     return found
+
+
+def _agreement(ours: dict[str, Any], theirs: dict[str, Any]) -> float | None:
+    """Rank correlation of two importances; None where a forest knows nothing."""
+    if min(ours["r2"], theirs["r2"]) <= 0:
+        return None
+    values = [np.array(list(found["knobs"].values())) for found in (ours, theirs)]
+    rho = correlations(values[0][None], values[1][None])[1][0]
+    return None if np.isnan(rho) else float(rho)
 
 
 def trial_row(member: Member, quality: str) -> dict[str, Any]:

@@ -51,10 +51,12 @@ def prepare(config: DictConfig) -> None:
         count, *shape = entry["shape"]
         table.add_row(split, f"{count:,}", f"{entry['groups']:,}", " x ".join(map(str, shape)))
     make_console().print(table)
-    for line in _remarks(facts):
+    loader = GlobalHydra.instance().config_loader()
+    train = loader.load_configuration("train", [], RunMode.MULTIRUN)
+    for line in _remarks(facts, train):
         print(line)
     print(f"written: {folder / 'report' / 'index.html'}")
-    print(f"next: python -m src.train -m {' '.join(_next(data, manifest))}".rstrip())
+    print(f"next: python -m src.train -m {' '.join(_next(data, manifest, train))}".rstrip())
 
 
 def _studies_of(folder: Path, runs: Path) -> list[str]:
@@ -99,11 +101,9 @@ def _pack(
     return manifest, facts
 
 
-def _next(data: dict[str, Any], manifest: Manifest) -> list[str]:
+def _next(data: dict[str, Any], manifest: Manifest, default: Any) -> list[str]:
     """Overrides with which src.train takes these images: their recipe, and what fits their number."""
     chosen = [name for name in HydraConfig.get().overrides.task if name.startswith(("data=", "data.name="))]
-    loader = GlobalHydra.instance().config_loader()
-    default: Any = loader.load_configuration("train", [], RunMode.MULTIRUN)
     if data["recipe"] != default.augmentation.name:
         recipe = [f"augmentation={data['recipe']}", f"augmentation@evaluation.reference={data['recipe']}"]
         chosen += [f"study={data['name']}", "sweep=random", *recipe]
@@ -122,9 +122,9 @@ def _next(data: dict[str, Any], manifest: Manifest) -> list[str]:
     return chosen
 
 
-def _remarks(facts: dict[str, Any]) -> list[str]:
+def _remarks(facts: dict[str, Any], train: Any) -> list[str]:
     """What a person should know before training on these images."""
-    lines = [f"left out: {count:,} files, {reason}" for reason, count in facts["skipped"].items()]
+    lines = [f"left out: {reason} ({_files(count)})" for reason, count in facts["skipped"].items()]
     if facts["classes"]:
         counts = {split: sum(entry[split] for entry in facts["classes"]) for split in facts["splits"]}
         everything = sum(split["images"] for split in facts["splits"].values())
@@ -132,11 +132,20 @@ def _remarks(facts: dict[str, Any]) -> list[str]:
         few = [split for split in ("probe", "val", "test") if counts[split] < FEW * len(facts["classes"])]
         if few:
             lines.append(f"few labels: fewer than {FEW} images per class in {', '.join(few)}; scores there are rough")
+        for split in ("probe", "val", "test"):
+            absent = [entry["class"] for entry in facts["classes"] if not entry[split]]
+            if absent:
+                lines.append(
+                    f"no image in {split} of {len(absent)} classes: {', '.join(absent[:5])}; label more of them"
+                )
         if counts["probe"] < FEWEST:
             lines.append("src.probe takes so few with: probe.knn.score.k=5 probe.cross_validated.score.knn.k=5")
+    enough = 2 * (train.model.features + 1)  # half of them are still more than features
+    if facts["splits"]["pretrain"]["images"] < enough:
+        lines.append(f"fewer than {enough} images in pretrain: only src.confirm will tell how sure a selection is")
     leaks, sizes = facts["leaks"], facts["sizes"]
     if leaks["moved"]:
-        lines.append(f"moved: {leaks['moved']:,} images, so that no picture is in two splits")
+        lines.append(f"moved: {_files(leaks['moved'])}, so that no picture is in two splits")
     if leaks["pictures"]:
         lines.append(f"leak: {leaks['pictures']:,} pictures are in several splits (data.leaks=move moves them)")
     if not facts["near_searched"]:
@@ -144,6 +153,10 @@ def _remarks(facts: dict[str, Any]) -> list[str]:
     if sizes and sizes["enlarged"]:
         lines.append(f"enlarged: {sizes['enlarged']:,} images are smaller than {facts['shape'][1]} pixels")
     return lines
+
+
+def _files(count: int) -> str:
+    return f"{count:,} image{'s' if count != 1 else ''}"
 
 
 if __name__ == "__main__":

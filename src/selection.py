@@ -73,7 +73,10 @@ def _sentence(winner: dict[str, Any], chosen: dict[str, Any]) -> str:
     tie = "" if winner is best or winner == best else f", the cheapest of those tied with trial {best['number']}"
     rest = f"; can't be told apart from {', '.join(alike)}" if alike else ""
     if winner["probability_best"] is None:
-        sure = "; how sure is unknown: the rule's noise takes more evaluation.images, or repeated trials (src.confirm)"
+        sure = (
+            "; how sure is unknown: that takes repeated trials (src.confirm) or, for criteria that need more images "
+            "than features, twice as many evaluation.images as these"
+        )
     else:
         sure = f"; best in {100 * winner['probability_best']:.0f} % of draws{rest}"
     return (

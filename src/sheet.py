@@ -28,6 +28,7 @@ def sheet(config: DictConfig) -> None:
     check.number("views", views, at_least=1, at_most=16, whole=True)
     check.number("local_views", local_views, at_least=0, at_most=16, whole=True)
     check.listed("strengths", settings["strengths"])
+    build(recipe)  # what the next command would refuse
     made = {strength: build(recipe | {"strength": strength}) for strength in settings["strengths"]}
     manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
     packed = open_images(manifest, "pretrain")

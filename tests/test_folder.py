@@ -14,7 +14,7 @@ from PIL import Image
 
 from src.data.decode import decode
 from src.data.folder import folder
-from src.data.pack import open_images, read_labels, write_pack
+from src.data.pack import open_images, read_labels, read_names, write_pack
 from src.data.source import SPLITS, DataSet, Rows
 from src.data.staging import BROKEN, stage
 from tests.composed import settings_of
@@ -78,6 +78,17 @@ def test_images_without_labels_are_named_for_whoever_labels_a_few(tmp_path: Path
     assert [int(row["index"]) for row in rows] == list(range(7))
     for row, image in zip(rows, open_images(manifest, "probe"), strict=True):
         assert (decode(tmp_path / "images" / row["file"], 16, 3, 16).pixels == image).all()
+
+
+def test_names_that_tell_a_class_are_kept_with_the_labels(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", classes=True)
+    data = folder_of(tmp_path / "images")
+    manifest = write_pack(tmp_path / "pack", "x", data.splits, {})
+    assert not list((tmp_path / "pack" / "images").glob("*.csv"))
+    for split in ("probe", "val", "test"):
+        names, numbers = read_names(manifest, split), read_labels(manifest, split)["class"]
+        assert tuple(names) == data.splits[split].names
+        assert [name.partition("/")[0] for name in names] == [f"class {number}" for number in numbers]
 
 
 def test_odd_file_names_survive(tmp_path: Path) -> None:
@@ -172,6 +183,18 @@ def test_folders_that_are_links_are_followed_but_not_round(tmp_path: Path) -> No
     assert len(everything(folder_of(tmp_path / "images"))) == 48
 
 
+def test_every_split_gets_its_share_of_every_class(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", classes=False, count=80)
+    names = sorted(path.name for path in (tmp_path / "images").iterdir())
+    classes = {name: "rare" if number < 20 else "common" for number, name in enumerate(names)}
+    labels = table(tmp_path / "labels.csv", [("file", "class"), *classes.items()])
+    for seed in range(5):
+        data = folder_of(tmp_path / "images", labels=labels, seed=seed)
+        for split, fraction in (("pretrain", 0.6), ("probe", 0.15), ("val", 0.1), ("test", 0.15)):
+            rare = [classes[name] for name in data.splits[split].names].count("rare")
+            assert abs(rare - 20 * fraction) <= 1
+
+
 def test_no_group_crosses_splits(tmp_path: Path) -> None:
     write_images(tmp_path / "images", classes=True, count=240)
     names = sorted(path.relative_to(tmp_path / "images").as_posix() for path in (tmp_path / "images").rglob("*.*"))
@@ -199,6 +222,7 @@ def test_no_group_crosses_splits(tmp_path: Path) -> None:
             "labels",
             r": 1 of its files aren't images below the folder, the",
         ),
+        ([("class", "file"), ("b", "é 0.png"), ("c",)], "labels", "names no file in row 2 below its header"),
         ([("file", "class"), ("é 0.png", "b"), ("é 0.png", "c")], "labels", r"names 'é 0\.png' twice"),
         (
             [("file;class",), ("a;b",)],
@@ -223,7 +247,15 @@ def test_bad_tables_are_refused(tmp_path: Path, rows: list[tuple[str, ...]], key
         ({"root": "nowhere"}, "must be a folder of images, got 'nowhere', which doesn't exist"),
         ({"root": __file__}, "must be a folder of images, got .*, which is a file"),
         ({"unlabelled": "nowhere"}, r"data\.source\.unlabelled must be a folder of images, got 'nowhere'"),
-        ({"labels": "nowhere.csv"}, r"data\.source\.labels must be folders, none or a CSV file, got 'nowhere\.csv'"),
+        (
+            {"labels": "nowhere.csv"},
+            r"data\.source\.labels must be folders, none or a CSV file that exists, got 'nowhere\.csv'",
+        ),
+        ({"root": 123}, r"data\.source\.root must be a path, got 123"),
+        ({"labels": None}, r"data\.source\.labels must be a path, got None"),
+        ({"groups": 3}, r"data\.source\.groups must be a path, got 3"),
+        ({"fractions": 3}, r"data\.source\.fractions must have the keys pretrain, probe, val, test, got 3"),
+        ({"seed": "x"}, r"data\.source\.seed must be a whole number >= 0, got 'x'"),
         ({"channels": 2}, "must be one of 1, 3, got 2"),
         ({"size": 2}, r"data\.source\.size must be >= 8"),
         ({"bits": 17}, r"data\.source\.bits must be >= 8 and <= 16, got 17"),

@@ -227,7 +227,7 @@ def rows_of(project: Project, name: str) -> list[dict[str, str]]:
 
 def test_prepare_reports_what_it_found(project: Project) -> None:
     out = prepared(project, "data.leaks=list")
-    assert "left out: 1 files, no image in it" in out
+    assert "left out: no image in it (1 image)" in out
     assert "leak: 1 pictures are in several splits (data.leaks=move moves them)" in out
     assert "written: data/photos/report/index.html" in out
     assert "classes: 2, of 66 of the 66 images" in out

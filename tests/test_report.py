@@ -361,6 +361,20 @@ def test_every_figure_is_drawn_where_there_are_trials_enough(project: Project) -
     assert metrics["loss"]["simclr"]["sentence"] in " ".join(out.split())
 
 
+def test_knobs_are_shown_where_nothing_is_labelled(project: Project) -> None:
+    made = planted(seed=3, repeated=4)
+    blind = [
+        replace(m, budgets={}, snapshots=[replace(s, probes={}, right={}) for s in m.snapshots]) for m in made.members
+    ]
+    write_table(project.folder / "kept.parquet", [replace(made, members=blind)], {})
+    project.ok("selection", "study=made", "table=kept.parquet", "rule=lidar", "draws=100")
+    project.ok("report", "study=made", "table=kept.parquet", "resamples=100", "threads=1")
+    assert figures_of(project) == {"curves.svg", "slices.svg", "parallel.svg"} | OF_KNOBS
+    assert "Which knobs matter?" in page_of(project) and "Agrees: rank" not in page_of(project)
+    assert {found["agreement"] for found in project.json("report/metrics.json")["knobs"].values()} == {None}
+    check_page(project)
+
+
 def test_methods_are_judged_apart_and_broken_trials_are_listed(project: Project) -> None:
     made, other = planted(seed=3), planted(seed=4)
     vicreg = [

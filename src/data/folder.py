@@ -50,7 +50,10 @@ def folder(
     splits. Images without a class, and those below ``unlabelled``, all go to pretrain, with their whole groups.
     ``broken`` and ``blank`` images are skipped, or stop. Raises ValueError on a bad value or too few images.
     """
-    _check(size, channels, bits, broken, blank, fractions)
+    _check(size, channels, bits, broken, blank, fractions, seed)
+    for key, path in (("root", root), ("unlabelled", unlabelled), ("labels", labels), ("groups", groups)):
+        if not isinstance(path, str) and (path is not None or key == "labels"):
+            raise ValueError(f"data.source.{key} must be a path, got {path!r}")
     known, paths = _list(root, unlabelled, labels, groups)
     staged = stage(Path(staging), paths, size=size, channels=channels, bits=bits)
     del paths  # of a million images a tenth of the memory
@@ -60,11 +63,11 @@ def folder(
         raise ValueError(f"{root} must hold at least {LEAST} images that can be used, got {len(kept)}")
     group = kept if known.groups is None else numbered([known.groups[place] for place in kept])[0]
     classes = [known.classes[place] for place in kept]
-    parts = _split(group, np.array([label is not None for label in classes]), fractions, seed)
     labelled = [label for label in classes if label is not None]
     number, class_names = numbered(labelled)
     numbers = np.full(len(kept), -1, dtype=np.int64)
     numbers[[place for place, label in enumerate(classes) if label is not None]] = number
+    parts = _split(group, numbers, fractions, seed)
     sizes = np.stack([staged.facts["width"][kept], staged.facts["height"][kept]], axis=1)
     everything = Source(
         Rows(staged.pixels, kept),
@@ -77,12 +80,16 @@ def folder(
     return DataSet({split: everything.take(index) for split, index in parts.items()}, skipped)
 
 
-def _check(size: int, channels: int, bits: int, broken: str, blank: str, fractions: dict[str, float]) -> None:
+def _check(
+    size: int, channels: int, bits: int, broken: str, blank: str, fractions: dict[str, float], seed: int
+) -> None:
     check.number("data.source.size", size, at_least=8, at_most=1024, whole=True)
     check.choice("data.source.channels", channels, tuple(MODES))
     check.number("data.source.bits", bits, at_least=8, at_most=16, whole=True)
     check.choice("data.source.broken", broken, POLICIES)
     check.choice("data.source.blank", blank, POLICIES)
+    check.number("data.source.seed", seed, at_least=0, whole=True)
+    check.keyed("data.source.fractions", fractions, SPLITS)
     for split in SPLITS:
         check.number(f"data.source.fractions.{split}", fractions[split], at_least=0, below=1)
     if abs(sum(fractions.values()) - 1) > 1e-6:
@@ -142,7 +149,7 @@ def _classes(root: str, names: list[str], labels: str) -> list[str | None]:
         return [None] * len(names)
     if labels != "folders":
         if not Path(labels).is_file():
-            raise ValueError(f"data.source.labels must be folders, none or a CSV file, got {labels!r}")
+            raise ValueError(f"data.source.labels must be folders, none or a CSV file that exists, got {labels!r}")
         found = read_column(labels, "class", names)
         if set(found) <= {None}:
             raise ValueError(f"{labels} gives no image a class: data.source.labels=none packs them without")
@@ -174,18 +181,19 @@ def _skipped(names: list[str], staged: Staged, policies: dict[int, str]) -> list
     return skipped
 
 
-def _split(group: np.ndarray, labelled: np.ndarray, fractions: dict[str, float], seed: int) -> dict[str, np.ndarray]:
-    """The places of each split: whole groups in random order fill them by their share of the labelled images.
+def _split(group: np.ndarray, classes: np.ndarray, fractions: dict[str, float], seed: int) -> dict[str, np.ndarray]:
+    """The places of each split: whole groups in random order fill them by their share of the images with a class.
 
-    Where nothing is labelled all are treated alike. Raises ValueError where a split is left empty.
+    ``classes``: -1 for none; where no image has one all are treated alike. The order takes from every class in
+    proportion. Raises ValueError where a split is left empty.
     """
-    if not labelled.any():
-        labelled = np.ones(len(group), dtype=bool)
+    if (classes == -1).all():
+        classes = np.zeros_like(classes)
     bound = np.zeros(group.max() + 1, dtype=bool)  # groups with an unlabelled image are pretrain's
-    bound[group[~labelled]] = True
+    bound[group[classes == -1]] = True
     free = np.flatnonzero(~bound[group])
     sizes = np.bincount(group[free], minlength=len(bound))
-    order = np.random.default_rng(seed).permutation(np.unique(group[free]))
+    order = _mixed(group[free], classes[free], np.random.default_rng(seed))
     before = np.concatenate([[0], np.cumsum(sizes[order])[:-1]]) if len(order) else np.zeros(0)
     ends = np.cumsum([round(fractions[split] * len(free)) for split in SPLITS[:-1]])
     split_of = np.zeros(len(bound), dtype=np.int64)
@@ -199,6 +207,20 @@ def _split(group: np.ndarray, labelled: np.ndarray, fractions: dict[str, float],
         if not len(parts[split]):
             raise ValueError(
                 f"{len(free)} images that may be in any split, of {len(order)} groups, leave none for {split}: "
-                f"more of them need labels, or data.source.fractions.{split} must be larger"
+                f"more of them need labels, or data.source.fractions.{split} must be larger (images without a class, "
+                "with their whole groups, are pretrain's)"
             )
     return parts
+
+
+def _mixed(group: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The different groups in random order, of each class (of a group's first image) as many in every stretch."""
+    different, first = np.unique(group, return_index=True)
+    shuffled = rng.permutation(len(different))
+    kind = classes[first][shuffled]
+    place = np.zeros(len(kind))
+    for number in np.unique(kind):
+        mine = np.flatnonzero(kind == number)
+        place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
+    mixed: np.ndarray = different[shuffled][np.argsort(place, kind="stable")]
+    return mixed

@@ -12,19 +12,22 @@ def read_column(path: str, column: str, names: list[str]) -> list[str | None]:
     """The column's entry for each file name, None where it has none.
 
     The table has a column ``file``, paths relative to the folder of images. Raises ValueError where it can't be read,
-    lacks a column, names a file twice, or names one that isn't there.
+    lacks a column, has a row without a file, names one twice, or names one that isn't there.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             rows = list(csv.DictReader(file))
     except (OSError, csv.Error) as error:
-        raise ValueError(f"{path} can't be read as a CSV file ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} can't be read as a CSV file ({reason})") from None
     for needed in ("file", column):
         if not rows or needed not in rows[0]:
             found = ", ".join(rows[0]) if rows else "no rows"
             raise ValueError(f"{path} must have the columns file and {column}, separated by a comma, got {found}")
     known: dict[str, str | None] = {}
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        if not row["file"]:
+            raise ValueError(f"{path} names no file in row {number} below its header")
         if row["file"] in known:
             raise ValueError(f"{path} names {row['file']!r} twice")
         known[row["file"]] = (row[column] or "").strip() or None

@@ -52,8 +52,8 @@ def write_pack(
         entries = _write_images(partial / "images", name, splits, config)
         if studies and entries != read_manifest(folder).splits:
             raise ValueError(
-                f"{folder} holds other images than these, of the studies {', '.join(studies)}: "
-                f"choose data.name=<another name>, or delete {folder} first"
+                f"{folder} holds other images than these, those of {', '.join(f'study {name}' for name in studies)}: "
+                f"choose data.name=<another name>, or delete {folder} first if nobody needs that any more"
             )
         _write_labels(partial / "labels", splits, {split: entry["checksum"] for split, entry in entries.items()})
         folder.mkdir(exist_ok=True)
@@ -79,8 +79,8 @@ def _write_images(folder: Path, name: str, splits: dict[str, Source], config: di
     sums = {}
     for split, source in splits.items():
         sums[split] = _write_array(folder / f"{split}.npy", source.images)
-        if source.names and "class" not in source.labels:  # a folder's name would tell its class
-            files.write_atomically(folder / f"{split}.csv", files.to_csv(["index", "file"], enumerate(source.names)))
+        if source.names and not _told(source):
+            files.write_atomically(folder / f"{split}.csv", _table_of_names(source))
         entries[split] = {
             "count": len(source.images),
             "groups": len(np.unique(source.group)),
@@ -98,6 +98,15 @@ def _write_images(folder: Path, name: str, splits: dict[str, Source], config: di
     }
     files.write_json(folder / "manifest.json", manifest)
     return entries
+
+
+def _told(source: Source) -> bool:
+    """Whether the name of a file may tell its class, as that of its folder would."""
+    return "class" in source.labels
+
+
+def _table_of_names(source: Source) -> bytes:
+    return files.to_csv(["index", "file"], enumerate(source.names))
 
 
 def _write_array(path: Path, images: np.ndarray | Rows) -> tuple[list[int], list[int]]:
@@ -131,6 +140,8 @@ def _write_labels(folder: Path, splits: dict[str, Source], images: dict[str, str
         columns = [source.group.tolist(), *(column.tolist() for column in source.labels.values())]
         table = files.to_csv(["group", *source.labels], zip(*columns, strict=True))
         files.write_atomically(folder / f"{split}.csv", table)
+        if source.names and _told(source):
+            files.write_atomically(folder / f"{split}-files.csv", _table_of_names(source))
         checksums[split] = files.checksum(folder / f"{split}.csv")
     about = {"format": FORMAT, "checksums": checksums, "images": images, "classes": splits["probe"].class_names}
     files.write_json(folder / "manifest.json", about)
@@ -172,9 +183,10 @@ def open_rows(manifest: Manifest, split: str) -> Rows:
 
 
 def read_names(manifest: Manifest, split: str) -> list[str]:
-    """The files that a split's images came from; none where their names would tell the classes."""
-    path = manifest.folder / "images" / f"{split}.csv"
-    if not path.exists():
+    """The files that a labelled split's images came from, if any: kept with the labels where they tell a class."""
+    places = manifest.folder / "images" / f"{split}.csv", manifest.folder / "labels" / f"{split}-files.csv"
+    path = next((path for path in places if path.exists()), None)
+    if path is None:
         return []
     with path.open(newline="", errors="surrogateescape") as file:
         return [row["file"] for row in csv.DictReader(file)]
