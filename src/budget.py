@@ -51,7 +51,10 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
     folder = study.manifest.folder / "budgets"
     paths = [Path(settings["file"])] if settings["file"] else sorted(folder.glob("*.csv"))
     if not paths:
-        raise ValueError(f"no label file in {folder}: run python -m src.prepare, or name one with file=<path>")
+        raise ValueError(
+            f"no label file in {folder}: python -m src.prepare draws some where images have classes; "
+            "file=<path> names yours"
+        )
     count, files_of_probe = study.manifest.splits["probe"]["count"], read_names(study.manifest, "probe")
     budgets = {path.stem: read_budget(path, count, files_of_probe) for path in paths}
     scored_by = {key: settings[key] for key in ("views", "folds", "strengths", "halves", "seed")}

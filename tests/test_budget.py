@@ -107,4 +107,4 @@ def test_without_a_label_file_it_says_where_they_come_from(finished: Project, pr
     project.copy_of(finished)
     shutil.rmtree(project.folder / "data/digits/budgets")
     line = project.refused("budget", "study=tiny")
-    assert "no label file in data/digits/budgets: run python -m src.prepare, or name one with file=<path>" in line
+    assert "no label file in data/digits/budgets: python -m src.prepare draws some where images have classes" in line
