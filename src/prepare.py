@@ -135,9 +135,8 @@ def _remarks(facts: dict[str, Any], train: Any) -> list[str]:
         for split in ("probe", "val", "test"):
             absent = [entry["class"] for entry in facts["classes"] if not entry[split]]
             if absent:
-                lines.append(
-                    f"no image in {split} of {len(absent)} classes: {', '.join(absent[:5])}; label more of them"
-                )
+                more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
+                lines.append(f"{split} has no image of {', '.join(absent[:5])}{more}: label more of them")
         if counts["probe"] < FEWEST:
             lines.append("src.probe takes so few with: probe.knn.score.k=5 probe.cross_validated.score.knn.k=5")
     enough = 2 * (train.model.features + 1)  # half of them are still more than features

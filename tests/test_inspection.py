@@ -225,6 +225,18 @@ def rows_of(project: Project, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_a_class_that_a_split_lacks_is_told(project: Project) -> None:
+    photos(project.folder / "photos")
+    names = [f"left/{number}.png" for number in range(1, 60, 2)] + [f"right/{number}.png" for number in range(2, 60, 2)]
+    rows = [f"{name},{'rare' if place < 1 else 'common'}" for place, name in enumerate(names)]
+    (project.folder / "labels.csv").write_text("\n".join(["file,class", *rows]))
+    arguments = ["data=folder", "data.name=photos", "data.source.root=photos", "data.source.labels=labels.csv"]
+    out = project.ok("prepare", *arguments)
+    assert "val has no image of rare: label more of them" in out and "no image of common" not in out
+    facts = project.json("data/photos/report/report.json")
+    assert next(entry for entry in facts["classes"] if entry["class"] == "rare")["val"] == 0
+
+
 def test_prepare_reports_what_it_found(project: Project) -> None:
     out = prepared(project, "data.leaks=list")
     assert "left out: no image in it (1 image)" in out
