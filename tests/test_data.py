@@ -132,7 +132,10 @@ def test_images_that_a_study_was_trained_on_are_not_replaced_by_others(finished:
     project.copy_of(finished)
     before = project.files()
     message = project.refused("prepare", *TINY, "data.source.seed=1")
-    assert "data/digits holds other images than these, of the studies tiny, tiny-confirm: choose data.name=" in message
+    assert (
+        "data/digits holds other images than these, those of study tiny, study tiny-confirm: choose data.name="
+        in message
+    )
     assert project.files() == before
     project.ok("prepare", *TINY, "data.source.seed=1", "data.name=others")
     project.ok("prepare", *TINY)
