@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,7 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
         try:
             if processes.world() > 1 and config_name != "train":
                 raise ValueError(f"src.{config_name} runs in one process: leave torchrun to src.train")
-            for name, place in config.get("folders", {}).items():
-                if not isinstance(place, str):
-                    raise ValueError(f"folders.{name} must be a path, got {place!r}")
+            _check_folders(config.get("folders", {}))
             if config.get("study") is not None:
                 check.plain_name("study", config.study)
             return stage(config)
@@ -67,6 +65,14 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
         if not isinstance(error, (CompactHydraException, OmegaConfBaseException, ValueError)):
             raise
         sys.exit(f"error: {_mend(error, config_name)}" if processes.rank() == 0 else 1)
+
+
+def _check_folders(folders: Any) -> None:
+    if not isinstance(folders, Mapping):
+        raise ValueError(f"folders must name folders, as in folders.<name>=<path>, got {folders!r}")
+    for name, place in folders.items():
+        if not isinstance(place, str):
+            raise ValueError(f"folders.{name} must be a path, got {place!r}")
 
 
 def _explain(error: Exception) -> str:

@@ -124,7 +124,7 @@ def _next(data: dict[str, Any], manifest: Manifest, default: Any) -> list[str]:
 
 def _remarks(facts: dict[str, Any], train: Any) -> list[str]:
     """What a person should know before training on these images."""
-    lines = [f"left out: {reason} ({_files(count)})" for reason, count in facts["skipped"].items()]
+    lines = [f"left out: {reason} ({_images(count)})" for reason, count in facts["skipped"].items()]
     if facts["classes"]:
         counts = {split: sum(entry[split] for entry in facts["classes"]) for split in facts["splits"]}
         everything = sum(split["images"] for split in facts["splits"].values())
@@ -144,7 +144,7 @@ def _remarks(facts: dict[str, Any], train: Any) -> list[str]:
         lines.append(f"fewer than {enough} images in pretrain: only src.confirm will tell how sure a selection is")
     leaks, sizes = facts["leaks"], facts["sizes"]
     if leaks["moved"]:
-        lines.append(f"moved: {_files(leaks['moved'])}, so that no picture is in two splits")
+        lines.append(f"moved: {_images(leaks['moved'])}, so that no picture is in two splits")
     if leaks["pictures"]:
         lines.append(f"leak: {leaks['pictures']:,} pictures are in several splits (data.leaks=move moves them)")
     if not facts["near_searched"]:
@@ -154,7 +154,7 @@ def _remarks(facts: dict[str, Any], train: Any) -> list[str]:
     return lines
 
 
-def _files(count: int) -> str:
+def _images(count: int) -> str:
     return f"{count:,} image{'s' if count != 1 else ''}"
 
 

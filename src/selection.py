@@ -73,11 +73,12 @@ def _sentence(winner: dict[str, Any], chosen: dict[str, Any]) -> str:
     tie = "" if winner is best or winner == best else f", the cheapest of those tied with trial {best['number']}"
     rest = f"; can't be told apart from {', '.join(alike)}" if alike else ""
     if winner["probability_best"] is None:
-        why = "that takes repeated trials (src.confirm) or, for criteria that need more images than features, "
-        why += "twice as many evaluation.images as these"
+        sure = "; how sure is unknown: "
         if chosen["snapshots"] == "all":
-            why = "noise is measured of last snapshots alone (snapshots=last)"
-        sure = f"; how sure is unknown: {why}"
+            sure += "noise is measured of last snapshots alone (snapshots=last)"
+        else:
+            sure += "that takes repeated trials (src.confirm) or, for criteria that need more images than features, "
+            sure += "twice as many evaluation.images as these"
     else:
         sure = f"; best in {100 * winner['probability_best']:.0f} % of draws{rest}"
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,23 @@ def test_features_of_the_last_snapshot_are_cached(trial: Trial, manifest: Manife
     assert len(list((trial.folder / "features").iterdir())) == 1
 
 
-def test_labels_without_a_class_are_refused_by_probes(manifest: Manifest, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kept", "split", "message"),
+    [
+        (lambda group: group, "val", "has no classes to probe with"),
+        (lambda group: f"{group},{'class' if group == 'group' else 4}", "probe", "has one class in probe"),
+    ],
+)
+def test_labels_that_nothing_can_be_probed_with_are_refused(
+    kept: Callable[[str], str], split: str, message: str, manifest: Manifest, tmp_path: Path
+) -> None:
     shutil.copytree(manifest.folder, tmp_path / "unlabelled")
     labels = tmp_path / "unlabelled" / "labels"
-    for split in ("probe", "val", "test"):
-        rows = [line.split(",")[0] for line in (labels / f"{split}.csv").read_text().splitlines()]
-        (labels / f"{split}.csv").write_text("\n".join(rows) + "\n")
-    checksums = {split: files.checksum(labels / f"{split}.csv") for split in ("probe", "val", "test")}
+    for name in ("probe", "val", "test"):
+        groups = [line.split(",")[0] for line in (labels / f"{name}.csv").read_text().splitlines()]
+        rows = [kept(group) for group in groups]
+        (labels / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    checksums = {name: files.checksum(labels / f"{name}.csv") for name in ("probe", "val", "test")}
     files.write_json(labels / "manifest.json", files.read_json(labels / "manifest.json") | {"checksums": checksums})
-    with pytest.raises(ValueError, match="has no classes to probe with"):
-        Split(read_manifest(tmp_path / "unlabelled"), "val")
+    with pytest.raises(ValueError, match=message):
+        Split(read_manifest(tmp_path / "unlabelled"), split)

@@ -16,7 +16,7 @@ from src.data.decode import decode
 from src.data.folder import folder
 from src.data.pack import open_images, read_labels, read_names, write_pack
 from src.data.source import SPLITS, DataSet, Rows
-from src.data.staging import BROKEN, stage
+from src.data.staging import BROKEN, CHUNK, stage
 from tests.composed import settings_of
 from tests.project import Project
 
@@ -504,7 +504,9 @@ def test_a_killed_worker_is_one_line_and_loses_nothing(project: Project) -> None
     process = project.start("prepare", *arguments)
     project.wait_for("data/.photos.staging/facts.npy", process)
     workers: list[int] = []
-    while len(workers) < len(os.sched_getaffinity(0)) and process.poll() is None:  # concurrent.futures may hang earlier
+    while (
+        len(workers) < min(len(os.sched_getaffinity(0)), 3000 // CHUNK) and process.poll() is None
+    ):  # concurrent.futures may hang earlier
         workers = workers_of(process.pid)
     os.kill(workers[-1], signal.SIGKILL)
     _, err = process.communicate(timeout=60)

@@ -237,6 +237,14 @@ def test_a_class_that_a_split_lacks_is_told(project: Project) -> None:
     assert next(entry for entry in facts["classes"] if entry["class"] == "rare")["val"] == 0
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("folders=3", "folders must name folders"), ("folders.runs=3", "folders.runs must be a path")],
+)
+def test_folders_of_another_type_are_refused(project: Project, value: str, message: str) -> None:
+    assert message in project.refused("prepare", value)
+
+
 def test_prepare_reports_what_it_found(project: Project) -> None:
     out = prepared(project, "data.leaks=list")
     assert "left out: no image in it (1 image)" in out

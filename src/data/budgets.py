@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -107,12 +108,16 @@ def _indices(path: Path, values: list[str], images: int) -> np.ndarray:
 
 
 def _places(path: Path, values: list[str], names: Sequence[str]) -> np.ndarray:
-    known = {name: place for place, name in enumerate(names)}
+    known, times = {name: place for place, name in enumerate(names)}, Counter(names)
     for line, value in enumerate(values, 2):
         if value not in known:
-            where = "images/probe.csv of the data lists them" if names else "give column index instead of file"
+            where = (
+                "images/probe.csv or labels/probe-files.csv lists them"
+                if names
+                else "give column index instead of file"
+            )
             raise ValueError(f"{path}, line {line}: {value!r} is no file of the probe split: {where}")
-        if names.count(value) > 1:
+        if times[value] > 1:
             raise ValueError(f"{path}, line {line}: probe has two files {value!r}: give column index instead")
     return np.array([known[value] for value in values], dtype=np.int64)
 
