@@ -32,10 +32,10 @@ lint: $(ENVIRONMENT)    ## style, format and types
 faults: $(ENVIRONMENT)  ## 50 kills at random moments, each followed by a re-run that must give the identical study
 	@$(RUN) python -m tests.faults 50
 
-clean-list: $(ENVIRONMENT)  ## what could be deleted, and its size; deletes nothing
+clean-list: $(ENVIRONMENT)  ## what no study needs, and its size; removes nothing
 	@$(RUN) python -m src.clean
 
-clean: $(ENVIRONMENT)   ## delete what clean-list lists
+clean: $(ENVIRONMENT)   ## move what clean-list lists to the store's trash
 	@$(RUN) python -m src.clean delete=true
 
 # The marker comes last: an installation that breaks off leaves none and starts afresh. The base interpreter makes the

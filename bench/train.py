@@ -117,7 +117,7 @@ def bare(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
     method.train()
     images = fetch(resident_images(manifest, "pretrain", device), torch.arange(config["batch_size"]), device)
     normalise = Normalise(manifest.mean, manifest.std, device)
-    views = make_views(method, build(config["augmentation"]), normalise, images, generator(0, "bench"))
+    views = make_views(method, build("augmentation", config["augmentation"]), normalise, images, generator(0, "bench"))
 
     def step() -> None:
         with autocast(device, config["precision"]):

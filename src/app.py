@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import CompactHydraException, MissingConfigException
+from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src import check, files, interrupts, processes
+from src import files, interrupts, processes
+from src.settings import check_settings
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
-INTERRUPTED = 130
+LOWERED = ("batch_size", "model.width", "evaluation.images", "data.source.size")  # where memory runs out
+MEMORY = re.compile(
+    "(?i)out of memory|not enough memory|can.t allocate memory|alloc_failed|bad_alloc|can.t start new thread"
+)
 
 
 class OutOfTime(BaseException):
@@ -30,8 +35,8 @@ class OutOfTime(BaseException):
 def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose conf/<config_name>.yaml with the command line and call the stage.
 
-    ValueError, OSError and anything Hydra says of the command line become ``error: <one line>``; every other exception
-    is a defect of this project and keeps its traceback.
+    ValueError, OSError, want of memory and anything Hydra says of the command line become ``error: <one line>``, a
+    signal a line of its own; every other exception is a defect of this project and keeps its traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand exceptions over instead of printing them
 
@@ -39,32 +44,89 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
         try:
             if processes.world() > 1 and config_name != "train":
                 raise ValueError(f"src.{config_name} runs in one process: leave torchrun to src.train")
-            _check_folders(config.get("folders", {}))
-            if config.get("study") is not None:
-                check.plain_name("study", config.study)
+            _check_typed(config, config_name)
             return stage(config)
-        except (ValueError, OSError, files.Busy) as error:  # Hydra would wrap them up in a sweep
+        except Exception as error:  # Hydra would wrap them up in a sweep
+            known = (ValueError, OSError, files.Busy, OmegaConfBaseException)
+            if not isinstance(error, known) and not out_of_memory(error):
+                raise
             if processes.rank() > 0:
                 raise SystemExit(1) from None  # the first process says it
-            raise SystemExit(f"error: {_explain(error)}") from None
+            lowered = [key for key in LOWERED if OmegaConf.select(config, key) is not None]
+            raise SystemExit(f"error: {_explain(error, lowered)}") from None
 
     interrupts.listen()
-    try:
+    with one_line(config_name):
+        _check_arguments()
         hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(task)()
+
+
+@contextlib.contextmanager
+def one_line(config_name: str) -> Iterator[None]:
+    """Let what ends the command end it in one line and with its exit code, standard output written to its end."""
+    try:
+        yield
+        _flush()
     except OutOfTime:
         raise
     except BaseException as error:
+        _let_go_of_output()
         if interrupts.asked():
-            if processes.rank() == 0:
+            if processes.rank() == 0 and not isinstance(error.__context__, SystemExit):  # which has said it
                 again = f"python -m src.{config_name} {shlex.join(sys.argv[1:])}".rstrip()
                 print(f"interrupted; what was finished is kept, the same command goes on: {again}", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+            sys.exit(interrupts.exit_code())
         if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        hydras = isinstance(error, CompactHydraException)  # some of which are OSErrors too
+        if (isinstance(error, OSError) and not hydras) or out_of_memory(error):
+            sys.exit(f"error: {_explain(error, [])}" if processes.rank() == 0 else 1)
         if not isinstance(error, (CompactHydraException, OmegaConfBaseException, ValueError)):
             raise
         sys.exit(f"error: {_mend(error, config_name)}" if processes.rank() == 0 else 1)
+
+
+def _let_go_of_output() -> None:
+    """Where standard output can't be written, drop what is left of it: Python would fail over it again at its end."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # as where the shell has closed it
+        sys.stdout.flush()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python, torch on any device, or the system had no memory left."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(MEMORY.search(str(error))))
+
+
+PLACES = ("hydra.run", "hydra.sweep", "hydra.output_subdir", "hydra.job.chdir", "hydra.searchpath")
+
+
+def _check_arguments() -> None:
+    """Raise ValueError where Hydra would be told to write elsewhere: it makes that folder before all checks."""
+    for argument in sys.argv[1:]:
+        key = argument.lstrip("+~").partition("=")[0]
+        if key.startswith(tuple(f"{place}." for place in PLACES)) or key in PLACES:
+            raise ValueError(f"{key} can't be set: what a command writes lies below its folders.<name>")
+
+
+def _check_typed(config: DictConfig, stage: str) -> None:
+    """Raise ValueError where a key has the wrong type or is out of range, before the stage does anything."""
+    _check_folders(config.get("folders", {}))
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    check_settings(stage, plain)
+    folders, study = plain.get("folders", {}), plain.get("study")
+    if study is None or not {"runs", "store"} <= folders.keys():
+        return
+    if (Path(folders["runs"]) / study).resolve() == Path(folders["store"]).resolve():
+        raise ValueError(f"study must be another name than the trial store's, {folders['store']}, got {study!r}")
 
 
 def _check_folders(folders: Any) -> None:
@@ -73,13 +135,20 @@ def _check_folders(folders: Any) -> None:
     for name, place in folders.items():
         if not isinstance(place, str):
             raise ValueError(f"folders.{name} must be a path, got {place!r}")
+        if Path(place).is_file():
+            raise ValueError(f"folders.{name} must be a folder, and {place} is a file")
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: BaseException, lowered: list[str]) -> str:
+    """One line; ``lowered`` are the keys that decide how much memory is taken."""
+    if out_of_memory(error):
+        less = f"lower {', '.join(lowered[:-1])} or {lowered[-1]}" if len(lowered) > 1 else "free some"
+        return f"out of memory: {less} and run this again; what was finished is kept"
     if isinstance(error, files.Busy):
         return f"{Path(str(error)).parent} is being written by another process: wait until it ends, then run this again"
     if isinstance(error, OSError):
-        return f"{error.filename or 'output'}: {error.strerror or error}; what was finished is kept, run this again"
+        place = f"{error.filename}: " if error.filename else ""  # there is none where a write fails halfway
+        return f"{place}{error.strerror or error}; what was finished is kept, run this again"
     return " ".join(str(error).split())
 
 
@@ -91,6 +160,13 @@ def _mend(error: Exception, config_name: str) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options)
         return f"{group}={option} doesn't exist{_nearest(option, options)}; the options are {', '.join(options)}"
+    if isinstance(error, OverrideParseException):
+        typed, _, value = str(error.override).partition("=")
+        return (
+            f"{typed}={value} can't be read: other than plain letters need two pairs of quotes, '{typed}=\"{value}\"'"
+        )
+    if "Ambiguous value for argument" in text:
+        return f"{text.partition('argument ')[2].split()[0]} names several: a list stands in brackets, 'key=[a,b]'"
     key = re.search(r"(?:Could not override|Could not append to config\. An item is already at) '([^']+)'", text)
     if key is None:
         return text.replace("Got NoneType", "got null: ~group leaves a group out")

@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 
 def budget(config: DictConfig) -> None:
     """Write budget.json of the study and of what confirmed it: each label file's skill of every last snapshot."""
-    from src import check
     from src.confirmation import SUFFIX
     from src.device import set_up
     from src.record import StudyRecord
     from src.screen import make_console
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.number("views", settings["views"], at_least=2, whole=True)
     set_up("cpu", settings["threads"])
     folder = Path(settings["folders"]["runs"]) / settings["study"]
     repeated = folder.with_name(folder.name + SUFFIX)
     names = [
-        _budget_study(StudyRecord(one), settings)
+        _budget_study(StudyRecord(one, settings["folders"].values()), settings)
         for one in ([folder, repeated] if (repeated / "study.json").exists() else [folder])
     ]
     make_console().print(
@@ -45,9 +43,11 @@ def _budget_study(study: StudyRecord, settings: dict[str, Any]) -> str:
     from src.data.budgets import read_budget
     from src.data.pack import read_names
     from src.record import BUDGET_FORMAT, read_budgets
+    from src.records import BudgetFile, check_replaceable
     from src.screen import make_console
     from src.show import budget_table
 
+    check_replaceable(study.folder / "budget.json", BudgetFile, "budget")
     folder = study.manifest.folder / "budgets"
     paths = [Path(settings["file"])] if settings["file"] else sorted(folder.glob("*.csv"))
     if not paths:

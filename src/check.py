@@ -52,6 +52,7 @@ def flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be true or false, got {value!r}")
 
 
+PLAIN_NAME = re.compile(r"[\w-][\w.-]*")
 MANY = 20  # more options than a line holds: the nearest are named
 
 
@@ -84,5 +85,5 @@ def listed(name: str, value: Any) -> None:
 
 def plain_name(name: str, value: Any) -> None:
     """Raise ValueError unless ``value`` can name a folder: letters, digits, dots, dashes and underscores."""
-    if not isinstance(value, str) or not re.fullmatch(r"[\w-][\w.-]*", value):
+    if not isinstance(value, str) or not PLAIN_NAME.fullmatch(value):
         raise ValueError(f"{name} must be a name of letters, digits, . - and _ (quote a number), got {value!r}")

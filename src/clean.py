@@ -1,8 +1,7 @@
-"""clean: list what could be deleted without losing a study, and delete it when asked to."""
+"""clean: list what no study needs, and move it to the store's trash when asked to."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +11,27 @@ from src import app
 
 
 def clean(config: DictConfig) -> None:
-    """Trials that no study lists, and cached features, which probe makes again."""
-    from src import check, files
+    """Trials that no study lists, cached features, which probe makes again, and weights that no trial began from."""
+    from src import cleaning
     from src.screen import make_console
     from src.show import clean_table
-    from src.start import FOLDER as WEIGHTS
-    from src.study import logged_trials
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.flag("delete", settings["delete"])
     runs, store = Path(settings["folders"]["runs"]), Path(settings["folders"]["store"])
-    listed = {trial["trial"] for path in runs.rglob("study.json") for trial in files.read_json(path)["trials"]}
-    listed |= {trial for path in runs.rglob("log-*.jsonl") for trial in logged_trials(path)}
-    found = []
-    for trial in sorted(path for path in store.glob("*") if path.is_dir() and path.name != WEIGHTS):
-        if trial.name not in listed:
-            found.append((trial, "trial that no study lists", size(trial)))
-        elif (trial / "features").exists():
-            found.append((trial / "features", "cached features", size(trial / "features")))
-    configs = [store / trial / "config.json" for trial in listed]
-    begun = {files.read_json(path).get("start", {}).get("weights") for path in configs if path.exists()}
-    for kept in sorted((store / WEIGHTS).glob("*.safetensors")):
-        if kept.stem not in begun:
-            found.append((kept, "weights that no trial began from", kept.stat().st_size))
+    found, kept = cleaning.find(runs, store)
     console = make_console()
-    console.print(clean_table(found, size(runs)))
+    console.print(clean_table(found, cleaning.size(runs)))
+    for line in kept:
+        console.print(f"kept: {line}", highlight=False)
     if not settings["delete"]:
-        console.print("nothing was deleted; delete=true deletes what is listed")
+        console.print("nothing was removed: delete=true moves what is listed to the store's trash, with forever=true ")
+        console.print("it is deleted")
         return
-    for path, _, _ in found:
-        if path.is_file():
-            path.unlink()
-            continue
-        trial = store / path.relative_to(store).parts[0]
-        with files.locked(trial / ".lock"):
-            shutil.rmtree(path)
-    console.print(f"deleted what is listed: {len(found)}")
-
-
-def size(folder: Path) -> int:
-    """Bytes of the files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if settings["forever"]:
+        console.print(f"deleted what is listed: {cleaning.remove(found, store)}")
+        return
+    count, trash = cleaning.move(found, store)
+    console.print(f"moved what is listed to {trash}: {count}; to free the space delete that folder", highlight=False)
 
 
 if __name__ == "__main__":

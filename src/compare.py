@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def compare(config: DictConfig) -> None:
     """Print the differences of two trials and write their curves to report/compare-<a>-<b>.svg."""
-    from src import check
+    from functools import partial
+
+    from src import check, owned
     from src.figures import save
     from src.findings import trial_row
     from src.report_figures import curves_figure
@@ -23,9 +25,6 @@ def compare(config: DictConfig) -> None:
     from src.show import comparison_tables
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.choice("quality", settings["quality"], ("linear", "knn"))
-    if not isinstance(settings["trials"], list) or len(settings["trials"]) != 2:
-        raise ValueError(f"trials must be the numbers of two trials, [0,7], got {settings['trials']}")
     pool = _pool(settings)
     pair = [_member(pool, number) for number in settings["trials"]]
     known = sorted({column for member in pool.members for snapshot in member.snapshots for column in snapshot.criteria})
@@ -37,10 +36,8 @@ def compare(config: DictConfig) -> None:
     labelled = all(settings["quality"] in row["probes"] for row in rows)
     metrics = {"columns": [column], "quality": settings["quality"] if labelled else None}
     figure = curves_figure(metrics, {f"trial {row['number']}": row for row in rows})
-    folder = Path(settings["folders"]["report"])
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"compare-{'-'.join(str(number) for number in settings['trials'])}.svg"
-    save(figure, path)
+    name = f"compare-{'-'.join(str(number) for number in settings['trials'])}.svg"
+    path = owned.add(Path(settings["folders"]["report"]), name, "compare", partial(save, figure))
     console.print(f"written: {path}", highlight=False)
 
 
@@ -51,7 +48,7 @@ def _pool(settings: dict[str, Any]) -> Pool:
 
     if settings["table"]:
         return read_pool(Path(settings["table"]), settings["study"], probes=True, budgets=True)
-    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
+    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"], settings["folders"].values())
     probed = (study.folder / "probe.json").exists()
     return judged_pool(study) if probed else unlabelled_pool(study, {})
 

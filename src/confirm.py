@@ -15,27 +15,21 @@ if TYPE_CHECKING:
 
 def confirm(config: DictConfig) -> None:
     """Train runs/<study>-confirm, an ordinary study, and write runs/<study>/confirmation.json."""
-    from src import check, files
+    from src import files
     from src.confirmation import compare
     from src.device import set_up
     from src.evaluation import IMPORTED
     from src.mirror import StudyMirror
     from src.record import StudyRecord, unlabelled_pool
+    from src.records import Confirmation, check_replaceable
     from src.screen import make_console
     from src.show import confirmation_table
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.number("top", settings["top"], at_least=1, whole=True)
-    check.listed("seeds", settings["seeds"])
-    if settings["trials"] is not None:
-        check.listed("trials", settings["trials"])
-    for seed in settings["seeds"]:
-        check.number("seeds", seed, at_least=0, whole=True)
-    check.number("checkpoint_seconds", settings["checkpoint_seconds"], at_least=0)
-    if settings["max_hours"] is not None:
-        check.number("max_hours", settings["max_hours"], above=0)
-    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
+    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"], settings["folders"].values())
     chosen = None if settings["trials"] is not None else _selection(study)
+    path = study.folder / "confirmation.json"
+    check_replaceable(path, Confirmation, "confirm")
     entries = _wanted(study, chosen, settings)
     adopted = [str(entry.number) for entry in entries if entry.trial.config["method"]["name"] == IMPORTED]
     if adopted:
@@ -49,7 +43,6 @@ def confirm(config: DictConfig) -> None:
         console.print(f"written: {fresh.folder / 'study.json'}", highlight=False)
         return
     result = compare(chosen, unlabelled_pool(study, {}), unlabelled_pool(fresh, {}))
-    path = study.folder / "confirmation.json"
     files.write_json(path, result)
     console.print(confirmation_table(result))
     picks = {winner["trial"]: winner["step"] for winner in result["winners"]}
@@ -66,18 +59,15 @@ def confirm(config: DictConfig) -> None:
 
 
 def _selection(study: StudyRecord) -> dict[str, Any]:
-    from src import files
-    from src.record import check_current
+    from src.record import check_current, read_selection
 
-    path = study.folder / "selection.json"
-    if not path.exists():
-        raise ValueError(
-            f"{path} is missing: run python -m src.selection study={study.name} first, or name trials=[...]"
-        )
-    chosen: dict[str, Any] = files.read_json(path)
+    chosen: dict[str, Any] = dict(read_selection(study.folder))
     check_current(chosen, study)
     if any(column.startswith("labels_") for column in chosen["columns"]):
-        raise ValueError(f"{path} was made with labels, which confirm doesn't read: select by a label-free rule first")
+        raise ValueError(
+            f"selection.json of study {study.name} was made with labels, which confirm doesn't read: "
+            "select by a label-free rule first"
+        )
     return chosen
 
 
@@ -136,7 +126,7 @@ def _train(study: StudyRecord, entries: list[Entry], settings: dict[str, Any]) -
         raise ValueError("the budget of hours is spent; finished trials are kept, the same command goes on") from None
     finally:
         session.close()
-    return StudyRecord(folder)
+    return StudyRecord(folder, study.trusted)
 
 
 if __name__ == "__main__":

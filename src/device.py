@@ -10,12 +10,17 @@ import torch
 from src import check
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+MOST_THREADS = 64  # or as many as there are CPUs, where that is more
 KEPT, LARGEST_KEPT = 2**30, 2**27  # bytes: in all, and in one block
 
 
 def set_up(device: str, threads: int) -> None:
-    """Fix threads and deterministic algorithms. Raises ValueError on a device that isn't here."""
-    check.number("threads", threads, at_least=1, whole=True)
+    """Fix threads and deterministic algorithms.
+
+    Raises ValueError on a device that isn't here, and on more threads than a machine has use for: some thousands end
+    in a segmentation fault.
+    """
+    check.number("threads", threads, at_least=1, at_most=max(MOST_THREADS, os.cpu_count() or 1), whole=True)
     check.choice("device", device, ("cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device must be cpu where torch sees no GPU, got 'cuda'")

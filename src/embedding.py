@@ -78,8 +78,8 @@ def embed(
         raise RuntimeError("embeddings are taken in eval mode")
     normalise = Normalise(manifest.mean, manifest.std, str(images.device))
     recipes: dict[str, Augmentation] = {
-        "reference": build(protocol["reference"]),
-        "own": build(trial.config["augmentation"]),
+        "reference": build("augmentation", protocol["reference"]),
+        "own": build("augmentation", trial.config["augmentation"]),
     }
     parts: dict[str, dict[str, list[Tensor]]] = {space: {} for space in SPACES}
 
@@ -118,7 +118,7 @@ def held_out_losses(
         raise RuntimeError("the held-out loss is taken in eval mode")
     size = min(int(trial.config["batch_size"]), len(images))
     normalise = Normalise(manifest.mean, manifest.std, str(images.device))
-    recipe: Augmentation = build(trial.config["augmentation"])
+    recipe: Augmentation = build("augmentation", trial.config["augmentation"])
     losses = []
     for number in range(len(images) // size):
         batch = images[number * size : (number + 1) * size]
@@ -146,7 +146,7 @@ def views_of(
     method: Method, images: UInt8[Tensor, "n c h w"], manifest: Manifest, protocol: dict[str, Any], views: int
 ) -> Float[Tensor, "n v d"]:
     """h of views of the images under the study's reference recipe; the method must be in eval mode."""
-    recipe: Augmentation = build(protocol["reference"])
+    recipe: Augmentation = build("augmentation", protocol["reference"])
     normalise = Normalise(manifest.mean, manifest.std, str(images.device))
     x = normalise(recipe(images, generator(protocol["seed"], "views of labelled images"), views=views))
     h = method.encoder(x.contiguous(memory_format=torch.channels_last))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from src import files
+from src import files, records
 from src.build import build
 from src.criteria.collapse import collapsed
 from src.data.pack import Manifest, open_images
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 IMPORTED = "imported"  # the method of encoders that were trained elsewhere
 HELD_OUT = "probe"  # its images, never its labels: the nearest unlabelled images that training hasn't seen
+MEASURED_ANEW = "delete it, and the study's python -m src.train measures it anew"
 DIGITS = 9  # significant digits kept of a value
 
 
@@ -64,7 +65,9 @@ class Evaluation:
         self.keys = {column: _key(column, criterion) for criterion in measured for column in columns(criterion)}
         self.criteria = {column: criterion for criterion in measured for column in columns(criterion)}
         self.path: Path = trial.folder / "criteria" / f"{files.fingerprint(protocol)}.json"
-        self.values: dict[str, dict[str, Any]] = files.read_json(self.path)["values"] if self.path.exists() else {}
+        self.values: dict[str, dict[str, Any]] = {}
+        if self.path.exists():
+            self.values = dict(records.read(self.path, records.CriteriaFile, MEASURED_ANEW)["values"])
         where = {name: protocol[name] for name in ("images", "seed")}
         self.watched_path: Path = trial.folder / "criteria" / f"spectrum-{files.fingerprint(where)}.json"
 
@@ -117,7 +120,9 @@ class Evaluation:
         files.write_json(self.watched_path, watched)
 
     def _watched(self) -> dict[str, Any]:
-        return dict(files.read_json(self.watched_path)) if self.watched_path.exists() else {}
+        if not self.watched_path.exists():
+            return {}
+        return dict(records.read(self.watched_path, records.SpectraFile, MEASURED_ANEW))
 
     def spectrum(self, space: str) -> dict[int, list[float]]:
         """step -> eigenvalues of the centred covariance, largest first."""
@@ -127,7 +132,7 @@ class Evaluation:
 
     @cached_property
     def _built(self) -> dict[str, Any]:
-        return {column: build(criterion["score"]) for column, criterion in self.criteria.items()}
+        return {column: build("criterion", criterion["score"]) for column, criterion in self.criteria.items()}
 
     @cached_property
     def _subset(self) -> Tensor:

@@ -20,17 +20,11 @@ PREDICTED = re.compile(r"([\d.]+) TFLOP counted, (\d+) minutes predicted")
 
 def evidence(config: DictConfig) -> None:
     """Bring every pool into the table, one after the other, then judge the table and write the page."""
-    from src import check
+    from src import owned
     from src.screen import make_console
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.flag("judge_only", settings["judge_only"])
-    check.choice("quality", settings["quality"], ("linear", "knn"))
-    if settings["seeds"]:
-        check.listed("seeds", settings["seeds"])
-    check.number("halvings", settings["halvings"], at_least=1, whole=True)
-    check.number("resamples", settings["resamples"], at_least=100, whole=True)
-    check.number("rule.largest", settings["rule"]["largest"], at_least=1, at_most=4, whole=True)
+    owned.check_page(Path(settings["page"]), "# Which criteria can be trusted?", "python -m src.evidence")
     console = make_console()
     if not settings["judge_only"]:
         missing = [pool for pool in _pools(settings) if pool not in _kept(settings)]
@@ -125,7 +119,7 @@ def _pool(study: str, settings: dict[str, Any]) -> Pool:
     from src.judged_pool import judged_pool
     from src.record import StudyRecord
 
-    return judged_pool(StudyRecord(Path(settings["folders"]["runs"]) / study))
+    return judged_pool(StudyRecord(Path(settings["folders"]["runs"]) / study, settings["folders"].values()))
 
 
 def _keep(name: str, method: str, settings: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ def render(path: Path, found: dict[str, Any], pools: list[Pool]) -> None:
         folder=folder.name,
         order=ordered(found),
         facts=_facts(pools),
+        loss=loss_facts(found, pools),
         shared_knobs=[knob for knob in found["pools"][0]["knobs"] if all(knob in p["knobs"] for p in found["pools"])],
         budgets=budgets(found),
         by_rho=by_rho,
@@ -84,6 +85,23 @@ def _facts(pools: list[Pool]) -> dict[str, Any]:
         "tflops": sum(m.last.flops for m in members if m.snapshots) / 1e12,
         "hours": sum(m.seconds or 0.0 for m in members) / 3600,
         "torch": sorted({str(m.numerics["torch"]) for m in members}),
+    }
+
+
+def loss_facts(found: dict[str, Any], pools: list[Pool]) -> dict[str, int]:
+    """In how many trials, and in how many pools, the loss did what it is said to do."""
+    trusts = [pool["loss"] for pool in found["pools"]]
+    between = [trust["between_interval"] for trust in trusts]
+    lowest = [
+        min(known, key=lambda member: float(member.last.loss or 0.0))
+        for pool in pools
+        if (known := [member for member in pool.finished if member.last.loss is not None])
+    ]
+    return {
+        "rising": sum(trust["rising_while_improving"] for trust in trusts),
+        "trials": sum(trust["trials"] for trust in trusts),
+        "between": sum(spread is not None and spread[0] > 0 for spread in between),
+        "collapsed": sum(member.status == "collapsed" for member in lowest),
     }
 
 

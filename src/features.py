@@ -61,7 +61,7 @@ def trial_features(trial: Trial, step: int, splits: list[Split]) -> dict[str, Fl
 def score(probes: dict[str, Any], fitted: Labelled, scored: Labelled, *, last: bool) -> dict[str, Any]:
     """What each probe finds; those meant for the last snapshot only are left out of others."""
     wanted = {name: probe for name, probe in probes.items() if last or probe["snapshots"] == "all"}
-    return {name: as_record(build(probe["score"])(fitted, scored)) for name, probe in wanted.items()}
+    return {name: as_record(build("probe", probe["score"])(fitted, scored)) for name, probe in wanted.items()}
 
 
 def as_record(found: Score) -> dict[str, Any]:

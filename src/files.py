@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PARTIAL = ".partial"
+PARTIAL = ".stepwise-partial"  # nobody else's files are named so
 
 
 class Busy(Exception):
@@ -42,7 +42,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def remove_partials(folder: Path) -> None:
     """Delete what a killed process left half-written; call it under the folder's lock."""
     for partial in folder.rglob(f".*{PARTIAL}"):
-        partial.unlink()
+        if partial.is_file():
+            partial.unlink()
 
 
 def to_json(value: Any) -> bytes:
@@ -54,13 +55,26 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, to_json(value))
 
 
-def to_csv(head: list[str], rows: Iterable[Iterable[Any]]) -> bytes:
-    """A table; file names in it needn't be UTF-8."""
+def to_csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
+    """A table; file names in it needn't be UTF-8, and no cell is a formula."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(head)
-    table.writerows(rows)
+    table.writerow([safe_cell(name) for name in head])
+    table.writerows([safe_cell(value) for value in row] for row in rows)
     return text.getvalue().encode(errors="surrogateescape")
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+
+
+def safe_cell(value: Any) -> Any:
+    """Text that begins like a formula after an apostrophe, which spreadsheets don't show; anything else as it is."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(FORMULA) else value
+
+
+def plain_cell(text: str) -> str:
+    """What ``safe_cell`` was given."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
 
 
 def read_json(path: Path) -> Any:
@@ -97,4 +111,6 @@ def locked(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(str(path)) from None
+        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:  # removed by who held it before
+            raise Busy(str(path))
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from src import files
+from src import records
 from src.confirmation import SUFFIX
 from src.data.pack import read_labels
 from src.pool import Pool, joined
@@ -37,14 +37,14 @@ def scores(study: StudyRecord) -> dict[str, Any] | None:
 def repeated(study: StudyRecord) -> StudyRecord | None:
     """The study of the trials that confirm repeated."""
     folder = study.folder.with_name(study.name + SUFFIX)
-    return StudyRecord(folder) if (folder / "study.json").exists() else None
+    return StudyRecord(folder, study.trusted) if (folder / "study.json").exists() else None
 
 
 def _read_scores(study: StudyRecord, asked: str) -> dict[str, Any]:
     path = study.folder / "probe.json"
     if not path.exists():
         raise ValueError(f"{path} is missing: run python -m src.probe study={asked} first")
-    found: dict[str, Any] = files.read_json(path)
+    found: dict[str, Any] = dict(records.read(path, records.ProbeFile, f"run python -m src.probe study={asked} again"))
     later = [str(e.number) for e in study.entries if e.trained and not found["trials"].get(e.trial.key)]
     if later:
         raise ValueError(f"{path} lacks trial {', '.join(later)}: run python -m src.probe study={asked} again")

@@ -14,6 +14,7 @@ import yaml
 from src import files
 from src.embedding import SPACES
 from src.evaluation import Evaluation
+from src.owned import LIST
 from src.record import Entry, StudyRecord
 from src.tracking import Point, Tracking, git_tags
 from src.trial import Trial, flatten
@@ -155,7 +156,7 @@ class StudyMirror:
         """Copy a folder of results to the study's own run."""
 
         def copy(target: Path) -> None:
-            shutil.copytree(folder, target, dirs_exist_ok=True)
+            shutil.copytree(folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LIST))
 
         self.tracking.attach(copy)
 

@@ -35,14 +35,11 @@ KNOWN = ("lidar_z", "rankme_z", "train_loss")  # what a reader would have chosen
 
 
 def draw(folder: Path, metrics: dict[str, Any], study: StudyRecord | None, *, seed: int) -> dict[str, Path]:
-    """Write every figure below ``folder`` and return name -> path. What is no longer drawn is deleted."""
+    """Write every figure into ``folder``, a new one, and return name -> path."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = _of_numbers(metrics)
     if study is not None:
         figures |= _of_store(study, metrics, seed)
-    for stale in folder.iterdir():
-        if stale.name not in figures:
-            stale.unlink()
     for name, figure in figures.items():
         save(figure, folder / name)
     return {name.partition(".")[0]: folder / name for name in figures}
@@ -110,6 +107,6 @@ def _sheet(study: StudyRecord, trial: Trial, seed: int) -> Figure:
     packed = open_images(study.manifest, "pretrain")
     spread = np.linspace(0, len(packed) - 1, SHEET_IMAGES).astype(int)  # copies of one source lie side by side
     images = torch.from_numpy(packed[spread])
-    recipe = build(trial.config["augmentation"])
+    recipe = build("augmentation", trial.config["augmentation"])
     views = recipe(images, generator(seed, "sheet"), views=SHEET_VIEWS).unflatten(0, (SHEET_VIEWS, -1)).transpose(0, 1)
     return views_figure(images.float().div(255).numpy(), {"views": views.numpy()})

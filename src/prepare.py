@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,11 @@ from src import app
 from src.screen import make_console
 
 if TYPE_CHECKING:
+    from src import owned
     from src.data.pack import Manifest
 
+PARTS = ("images", "labels", "budgets", "report")  # below data/<name>
+SOURCES = ("root", "unlabelled", "labels", "groups")  # keys of a data source that name what it reads
 
 FEW = 10  # images per class of a split, below which people are warned
 FEWEST = 25  # images of probe that its default of 20 neighbours takes, four fifths at a time
@@ -28,21 +30,18 @@ FEWEST = 25  # images of probe that its default of 20 neighbours takes, four fif
 
 def prepare(config: DictConfig) -> None:
     """Make images/, labels/, budgets/ and report/ below data/<name> from conf/data/<name>.yaml."""
-    from src import check, files
-    from src.data.leaks import POLICIES
+    from src import owned
     from src.data.source import SPLITS
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     data = plain["data"]
-    check.plain_name("data.name", data["name"])
-    check.choice("data.leaks", data["leaks"], POLICIES)
     folder = Path(plain["folders"]["data"]) / data["name"]
-    with files.locked(folder / ".lock"):
-        try:
-            manifest, facts = _pack(data, folder, plain["budgets"], _studies_of(folder, Path(plain["folders"]["runs"])))
-        finally:
-            if not (folder / "images").exists():
-                shutil.rmtree(folder)
+    target = owned.Target(folder, PARTS, "prepare", "choose data.name=<another name>")
+    searched = ("root", "unlabelled") if "unlabelled" in data["source"] else ()  # a folder, at any depth
+    for key in SOURCES:
+        if isinstance(data["source"].get(key), str) and Path(data["source"][key]).exists():
+            owned.check_source(f"data.source.{key}", data["source"][key], target, searched=key in searched)
+    manifest, facts = _pack(data, target, plain["budgets"], _studies_of(folder, Path(plain["folders"]["runs"])))
 
     table = Table(title=f"{data['name']}: packed in {folder}", title_justify="left")
     for column in ("split", "images", "groups", "size"):
@@ -74,31 +73,40 @@ def _studies_of(folder: Path, runs: Path) -> list[str]:
 
 
 def _pack(
-    data: dict[str, Any], folder: Path, budgets: dict[str, Any], studies: list[str]
+    data: dict[str, Any], target: owned.Target, budgets: dict[str, Any], studies: list[str]
 ) -> tuple[Manifest, dict[str, Any]]:
-    """The packed data and what its report says."""
+    """The packed data and what its report says; built beside what is there, which it replaces whole."""
+    from src import owned
     from src.build import build
     from src.data.budgets import write_budgets
     from src.data.datasheet import write_datasheet
     from src.data.inspection import inspect
     from src.data.leaks import settle
-    from src.data.pack import check_groups, read_labels, write_pack
+    from src.data.pack import check_groups, read_labels, read_manifest, write_pack
     from src.data.source import DataSet
+    from src.data.staging import clear
 
-    made = build({**data["source"], "_partial_": True})()
-    delivered = made if isinstance(made, DataSet) else DataSet(made)
-    check_groups(delivered.splits)
-    count = sum(len(source.images) for source in delivered.splits.values())
-    make_console().print(f"looking for duplicates among {count:,} images", highlight=False)
-    found = inspect(delivered.splits)
-    splits, moved = settle(delivered.splits, found, data["leaks"])
-    manifest = write_pack(folder, data["name"], splits, data, studies)
-    write_budgets(folder / "budgets", read_labels(manifest, "probe"), **budgets)
-    kept = DataSet(splits, delivered.skipped)
-    facts = write_datasheet(folder / "report", manifest, kept, inspect(splits) if moved else found, moved)
+    folder = target.parent
+    with owned.replacing(target) as new:
+        made = build("data", data["source"])
+        delivered = made if isinstance(made, DataSet) else DataSet(made)
+        check_groups(delivered.splits)
+        count = sum(len(source.images) for source in delivered.splits.values())
+        make_console().print(f"looking for duplicates among {count:,} images", highlight=False)
+        found = inspect(delivered.splits)
+        splits, moved = settle(delivered.splits, found, data["leaks"])
+        manifest = write_pack(new, data["name"], splits, data)
+        if studies and manifest.splits != read_manifest(folder).splits:
+            raise ValueError(
+                f"{folder} holds other images than these, those of {', '.join(f'study {name}' for name in studies)}: "
+                f"choose data.name=<another name>, or move {folder} away if nobody needs that any more"
+            )
+        write_budgets(new / "budgets", read_labels(manifest, "probe"), **budgets)
+        kept = DataSet(splits, delivered.skipped)
+        facts = write_datasheet(new / "report", manifest, kept, inspect(splits) if moved else found, moved)
     if "staging" in data["source"]:
-        shutil.rmtree(data["source"]["staging"], ignore_errors=True)
-    return manifest, facts
+        clear(Path(data["source"]["staging"]))
+    return read_manifest(folder), facts
 
 
 def _next(data: dict[str, Any], manifest: Manifest, default: Any) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import pickle
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +19,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
-from src import files, interrupts
+from src import check, files, interrupts
+from src.app import out_of_memory
 from src.build import build
 from src.data.pack import Manifest, open_rows
 from src.data.source import Rows
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from src.methods.method import Method
 
 RESIDENT_BYTES = 2**30  # larger data sets stay in their file
+UNREADABLE = (pickle.UnpicklingError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
 
 
 class Progress(NamedTuple):
@@ -79,7 +83,7 @@ def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Opti
         compile_encoders(method)
     settings = trial.config["optimizer"]
     decays = {name: settings[name] for name in ("weight_decay", "layer_decay")}
-    return method, make_optimizer(method, build(settings["factory"]), **decays)
+    return method, make_optimizer(method, build("optimizer", settings["factory"]), **decays)
 
 
 def training_steps(
@@ -101,7 +105,7 @@ def training_steps(
         method,
         optimizer,
         resident_images(manifest, "pretrain" if classes is None else "probe", device),
-        build(config["augmentation"]),
+        build("augmentation", config["augmentation"]),
         Normalise(manifest.mean, manifest.std, device),
         learning_rate=scaled_learning_rate(settings["learning_rate"], config["batch_size"], settings["scaling"]),
         schedule={"warmup": schedule["warmup"], "decay": schedule["decay"]},
@@ -119,41 +123,39 @@ def training_steps(
 def _train_and_record(
     trial: Trial, manifest: Manifest, device: str, checkpoint_seconds: float, classes: Int[Tensor, "n"] | None
 ) -> Generator[Progress, None, None]:
-    schedule = trial.config["schedule"]
     method, optimizer = prepare(trial, manifest, device)
-    state = _Checkpoint.load(trial.folder, method, optimizer, device)
     boundaries = _boundaries(trial)
+    state = _Checkpoint.load(trial, boundaries, method, optimizer, device)
     flops = trial_flops(trial, manifest)
-    status, since_row, started, saved = "complete", [], time.monotonic(), time.monotonic()
+    status, saved = "complete", time.monotonic()
     steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=state.step, classes=classes)
-    for step in steps:
-        interrupts.point()
-        since_row.append(step)
-        if step.number not in boundaries:
-            continue
-        row = _row(since_row, trial.config["batch_size"], flops)
-        since_row = []
-        if not all(math.isfinite(value) for value in row.values()):
-            status = "diverged"
-            agree(False)
-            break
-        evaluate = boundaries[step.number] % schedule["rows"] == 0
-        if evaluate:
-            _write_snapshot(trial, step.number, method)
-        state.rows.append(row)
-        state.step = step.number
-        state.seconds += time.monotonic() - started
-        try:
-            yield Progress(row, evaluate, method)
-        except GeneratorExit:
+    undone = state.undone(boundaries)
+    agree(bool(undone))
+    for step in chain(undone, steps):
+        state.add(step)
+        if step.number in boundaries and not interrupts.asked():
+            row = _row(state.since_row, trial.config["batch_size"], flops)
+            if not all(math.isfinite(value) for value in row.values()):
+                status = "diverged"
+                agree(False)
+                break
+            evaluate = boundaries[step.number] % trial.config["schedule"]["rows"] == 0
+            if evaluate:
+                _write_snapshot(trial, step.number, method)
+            state.stop_clock()
+            try:
+                yield Progress(row, evaluate, method)
+            except GeneratorExit:  # whoever was told of the row may not have kept what it wanted: it is told again
+                state.save(trial.folder, method, optimizer)
+                agree(False)
+                raise
+            agree(True)
+            state.end_row(row)
+        if interrupts.asked() or time.monotonic() - saved >= checkpoint_seconds:
+            state.stop_clock()
             state.save(trial.folder, method, optimizer)
-            agree(False)
-            raise
-        agree(True)
-        if time.monotonic() - saved >= checkpoint_seconds:
-            state.save(trial.folder, method, optimizer)
+            interrupts.point()
             saved = time.monotonic()
-        started = time.monotonic()
     _write_record(trial, status, state, flops)
 
 
@@ -164,10 +166,12 @@ def follow(trial: Trial, manifest: Manifest, device: str) -> Any:
         if word != trial.key:
             raise RuntimeError(f"the first process trains {word}, this one {trial.key}")
         method, optimizer = prepare(trial, manifest, device)
-        state = _Checkpoint.load(trial.folder, method, optimizer, device)
         boundaries = _boundaries(trial)
-        for step in training_steps(trial, manifest, method, optimizer, device=device, first_step=state.step):
-            if step.number in boundaries and not agree(None):
+        first = _Checkpoint.load(trial, boundaries, method, optimizer, device).step
+        undone = [first] if agree(None) else []  # the first process's word: it may have written the row by now
+        steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=first)
+        for number in chain(undone, (step.number for step in steps)):
+            if number in boundaries and not agree(None):
                 break
         word = agree(None)
     return word
@@ -197,6 +201,9 @@ def _write_snapshot(trial: Trial, step: int, method: Method) -> None:
 
 
 def _write_record(trial: Trial, status: str, state: _Checkpoint, flops: int) -> None:
+    """Raises RuntimeError, which is a defect, where a trial would be called complete before its last step."""
+    if status == "complete" and state.recorded != trial.steps:
+        raise RuntimeError(f"trial {trial.key} ends at step {state.recorded} of {trial.steps}")
     files.write_json(trial.folder / "history.json", state.rows)
     files.write_json(trial.folder / "timing.json", {"train_seconds": state.seconds})
     kept = ["config.json", "history.json"]
@@ -204,8 +211,8 @@ def _write_record(trial: Trial, status: str, state: _Checkpoint, flops: int) -> 
     record = {
         "trial": trial.key,
         "status": status,
-        "steps": state.step,
-        "flops": state.step * flops,
+        "steps": state.recorded,
+        "flops": state.recorded * flops,
         "files": {name: files.checksum(trial.folder / name) for name in kept},
     }
     files.write_json(trial.folder / RECORD, record)
@@ -214,29 +221,122 @@ def _write_record(trial: Trial, status: str, state: _Checkpoint, flops: int) -> 
 
 @dataclass
 class _Checkpoint:
+    """How far a trial has come: beside the weights, its whole rows and what the steps since the last one measured."""
+
     step: int
     rows: list[dict[str, float]]
+    since_row: list[Step]
     seconds: float
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def recorded(self) -> int:
+        """The step of the last whole row."""
+        return int(self.rows[-1]["step"]) if self.rows else 0
+
+    def undone(self, boundaries: Mapping[int, int]) -> list[Step]:
+        """The step whose row was still to be written; it is taken out, and comes before those to be trained."""
+        return [self.since_row.pop()] if self.since_row and self.step in boundaries else []
+
+    def add(self, step: Step) -> None:
+        self.step = step.number
+        self.since_row.append(step)
+
+    def end_row(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+        self.since_row = []
+        self.started = time.monotonic()  # what it took to measure is no training
+
+    def stop_clock(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self.started
+        self.started = now
 
     @classmethod
-    def load(cls, folder: Path, method: Method, optimizer: Optimizer, device: str) -> _Checkpoint:
-        path = folder / CHECKPOINT
+    def load(
+        cls, trial: Trial, boundaries: Mapping[int, int], method: Method, optimizer: Optimizer, device: str
+    ) -> _Checkpoint:
+        """What an earlier run left, or the beginning. Raises ValueError on a file that isn't as it was written."""
+        path = trial.folder / CHECKPOINT
         if not path.exists():
-            return cls(step=0, rows=[], seconds=0.0)
+            return cls(step=0, rows=[], since_row=[], seconds=0.0)
+        digest, _, content = path.read_bytes().partition(b"\n")
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            if digest != _digest(content):
+                raise ValueError("its checksum is another")
+            state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+            _check_state(state, trial, boundaries)
             method.load_state_dict(state["method"])
             optimizer.load_state_dict(state["optimizer"])
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+            since_row = _unpacked(state["step"], state["since_row"])
+        except UNREADABLE as error:
+            if out_of_memory(error):
+                raise
             reason = str(error).partition("\n")[0]
-            raise ValueError(f"{path} can't be read ({reason}): delete {folder} and train the trial again") from None
-        return cls(step=state["step"], rows=state["rows"], seconds=state["seconds"])
+            raise ValueError(f"{path} can't be read ({reason}): delete {path} and run this again") from None
+        return cls(step=state["step"], rows=state["rows"], since_row=since_row, seconds=state["seconds"])
 
     def save(self, folder: Path, method: Method, optimizer: Optimizer) -> None:
+        """Its first line is the checksum of the rest."""
+        state = {
+            "method": method.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": self.step,
+            "rows": self.rows,
+            "since_row": _packed(self.since_row),
+            "seconds": self.seconds,
+        }
         content = io.BytesIO()
-        state = {"method": method.state_dict(), "optimizer": optimizer.state_dict(), **vars(self)}
         torch.save(state, content)
-        files.write_atomically(folder / CHECKPOINT, content.getvalue())
+        files.write_atomically(folder / CHECKPOINT, _digest(content.getvalue()) + b"\n" + content.getvalue())
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).hexdigest().encode()
+
+
+def _check_state(state: Any, trial: Trial, boundaries: Mapping[int, int]) -> None:
+    """Raise ValueError unless these are the rows and steps of one point of the trial's schedule, snapshots kept."""
+    check.keyed("checkpoint", state, ("method", "optimizer", "step", "rows", "since_row", "seconds"))
+    check.number("step", state["step"], at_least=1, at_most=trial.steps, whole=True)
+    check.number("seconds", state["seconds"], at_least=0)
+    since_row = state["since_row"]["learning_rate"] if state["since_row"] else []
+    passed = [number for number in boundaries if number <= state["step"]]
+    if since_row and state["step"] in boundaries:
+        passed.pop()  # its row was still to be written
+    found = [row["step"] for row in state["rows"]]
+    if found != passed or len(since_row) != state["step"] - max([0, *passed]):
+        raise ValueError(f"step {state['step']} has rows of steps {found} and {len(since_row)} steps since")
+    if not all(math.isfinite(value) for row in state["rows"] for value in row.values()):
+        raise ValueError("a row is not finite")
+    for number in passed:
+        evaluated = boundaries[number] % trial.config["schedule"]["rows"] == 0
+        if evaluated and not trial.snapshot_path(number).exists():
+            raise ValueError(f"its snapshot of step {number} is missing")
+
+
+def _packed(steps: list[Step]) -> dict[str, Any] | None:
+    """The steps as few tensors: a file of many small ones is slow to write."""
+    if not steps:
+        return None
+    names = steps[-1].diagnostics
+    return {
+        "learning_rate": [step.learning_rate for step in steps],
+        "loss": torch.stack([step.loss for step in steps]),
+        "gradient_norm": torch.stack([step.gradient_norm for step in steps]),
+        "diagnostics": {name: torch.stack([step.diagnostics[name] for step in steps]) for name in names},
+    }
+
+
+def _unpacked(last: int, packed: dict[str, Any] | None) -> list[Step]:
+    if packed is None:
+        return []
+    rates, columns = packed["learning_rate"], packed["diagnostics"]
+    loss, norm, first = packed["loss"], packed["gradient_norm"], last + 1 - len(rates)
+    return [
+        Step(first + k, loss[k], norm[k], rate, {name: column[k] for name, column in columns.items()})
+        for k, rate in enumerate(rates)
+    ]
 
 
 def resident_images(manifest: Manifest, split: str, device: str) -> Tensor | Rows:

@@ -29,15 +29,15 @@ def probe(config: DictConfig) -> None:
     set_up("cpu", settings["threads"])
     folder = Path(settings["folders"]["runs"]) / settings["study"]
     repeated, with_labels = (folder.with_name(folder.name + suffix) for suffix in (SUFFIX, SUPERVISED))
-    study = StudyRecord(folder)
+    study = StudyRecord(folder, settings["folders"].values())
     tuned, numbers = settings["finetune"]["trials"], [entry.number for entry in study.entries]
-    if not isinstance(tuned, list) or not set(tuned) <= set(numbers):
+    if not set(tuned) <= set(numbers):
         raise ValueError(f"finetune.trials must be numbers of study {study.name}, 0 to {max(numbers)}, got {tuned}")
     for name, one in settings["probe"].items():
         check.choice(f"probe.{name}.snapshots", one["snapshots"], ("all",) if name in JUDGES else ("last", "all"))
     _probe_study(study, settings, tuned, _reference(study, with_labels))
     if (repeated / "study.json").exists():
-        _probe_study(StudyRecord(repeated), settings, [], None)
+        _probe_study(StudyRecord(repeated, study.trusted), settings, [], None)
     make_console().print(f"next: python -m src.selection study={settings['study']}", highlight=False)
 
 
@@ -48,10 +48,10 @@ def _reference(study: StudyRecord, folder: Path) -> StudyRecord | None:
 
     if not (folder / "study.json").exists():
         return None
-    if read_study(folder)["identity"]["supervises"] != study.identity:
+    if read_study(folder)["identity"].get("supervises") != study.identity:
         print(f"{folder} is of another search: python -m src.supervised study={study.name} trains a reference of this")
         return None
-    return StudyRecord(folder)
+    return StudyRecord(folder, study.trusted)
 
 
 def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int], reference: StudyRecord | None) -> None:
@@ -62,10 +62,12 @@ def _probe_study(study: StudyRecord, settings: dict[str, Any], tuned: list[int],
     from src.features import Split, score, trial_features
     from src.finetuning import check_settings
     from src.mirror import StudyMirror
+    from src.records import ProbeFile, check_replaceable
     from src.screen import make_console
     from src.show import probe_table
     from src.trial import build_method
 
+    check_replaceable(study.folder / "probe.json", ProbeFile, "probe")
     fitted, scored = Split(study.manifest, "probe"), Split(study.manifest, "val")
     if tuned:
         check_settings(len(fitted.images), **_without_trials(settings["finetune"]))

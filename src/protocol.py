@@ -19,13 +19,7 @@ def check_protocol(protocol: dict[str, Any], manifest: Manifest) -> None:
     """Raise ValueError unless the evaluation's settings fit the data."""
     count = manifest.splits["pretrain"]["count"]
     check.number("evaluation.images", protocol["images"], at_least=2, at_most=count, whole=True)
-    check.number("evaluation.pairwise_images", protocol["pairwise_images"], at_least=2, whole=True)
-    check.number("evaluation.views", protocol["views"], at_least=2, whole=True)
-    check.number("evaluation.halves", protocol["halves"], at_least=0, whole=True)
-    check.number("evaluation.seed", protocol["seed"], at_least=0, whole=True)
-    check.number("evaluation.collapse.spread", protocol["collapse"]["spread"], at_least=0, below=1)
-    check.number("evaluation.collapse.rank", protocol["collapse"]["rank"], at_least=1)
-    build(protocol["reference"])
+    build("augmentation", protocol["reference"])
 
 
 def check_guide(criterion: dict[str, Any], protocol: dict[str, Any], dimensions: dict[str, int]) -> None:
@@ -37,7 +31,7 @@ def check_guide(criterion: dict[str, Any], protocol: dict[str, Any], dimensions:
         )
     if criterion["spaces"]:
         noise = _noise(protocol, dimensions[criterion["spaces"][0]])
-        score(build(criterion["score"]), getattr(noise, criterion["input"]))
+        score(build("criterion", criterion["score"]), getattr(noise, criterion["input"]))
 
 
 def warn_of_refused(criteria: list[dict[str, Any]], protocol: dict[str, Any], dimensions: dict[str, int]) -> None:
@@ -49,7 +43,7 @@ def warn_of_refused(criteria: list[dict[str, Any]], protocol: dict[str, Any], di
             column = f"{criterion['name']}_{space}"
             if column in named:
                 try:
-                    score(build(criterion["score"]), getattr(embeddings[space], criterion["input"]))
+                    score(build("criterion", criterion["score"]), getattr(embeddings[space], criterion["input"]))
                 except ValueError as reason:
                     print(f"warning: {named[column]} needs {column}, and {reason}", file=sys.stderr)
 

@@ -9,7 +9,6 @@ import numpy as np
 from src.pool import LABELS, Floats, Member, Pool, repetitions
 from src.rule import Rule, check_comparable, measured
 
-SNAPSHOTS = ("last", "all")
 TOLD_APART = 0.05  # a candidate that beats the pick in fewer draws than this share can be told apart from it
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from src import files
+from src import files, records
 from src.data.pack import Manifest, read_manifest
 from src.evaluation import Evaluation
 from src.pool import LABELS, Member, Pool, Snapshot
+from src.records import Selection
 from src.study import read_study
 from src.trial import Trial, configuration, dimensions, evaluation_flops, knobs, loss_definition, read_trial
 
@@ -34,10 +36,15 @@ class Entry(NamedTuple):
 
 
 class StudyRecord:
-    """Everything a study left behind. Raises ValueError where the study, a trial or the data is missing or altered."""
+    """Everything a study left behind. Raises ValueError where the study, a trial or the data is missing or altered.
 
-    def __init__(self, folder: Path) -> None:
-        study = read_study(folder)
+    What it says of folders is believed below the working folder, below the study's own, and below ``trusted``.
+    """
+
+    def __init__(self, folder: Path, trusted: Iterable[str] = ()) -> None:
+        study: Any = read_study(folder)
+        self.trusted = list(trusted)
+        _check_places(folder, study, self.trusted)
         self.folder, self.name, self.criterion = folder, str(study["study"]), str(study["criterion"])
         self.identity = files.fingerprint(study["identity"])
         self.default: str | None = study["identity"].get("default")  # a trial's hash; none in studies by hand
@@ -59,6 +66,18 @@ class StudyRecord:
         return Entry(entry["number"], entry["overrides"], entry["status"], entry["reason"], trial, evaluation)
 
 
+def _check_places(folder: Path, study: Any, trusted: list[str]) -> None:
+    """Raise ValueError where a record, which may have come from anywhere, names a folder anywhere."""
+    believed = [place.resolve() for place in (Path(), folder.parent, *map(Path, trusted))]
+    named = study["folders"] | {"data": study["data"]["folder"]}
+    for kind, place in named.items():
+        if not any(Path(place).resolve().is_relative_to(known) for known in believed):
+            raise ValueError(
+                f"{folder / 'study.json'} names {place}, which lies outside of this folder: if that is yours, "
+                f"add folders.{kind}={place}"
+            )
+
+
 def check_current(chosen: dict[str, Any], study: StudyRecord | Pool) -> None:
     """Raise ValueError where a selection.json was made of another search under the same name."""
     if chosen.get("identity") != study.identity:
@@ -73,10 +92,15 @@ def read_budgets(study: StudyRecord) -> dict[str, Any]:
     path = study.folder / "budget.json"
     if not path.exists():
         return {}
-    found = files.read_json(path)
-    if found.get("format") != BUDGET_FORMAT:
-        raise ValueError(f"{path} is of an earlier version: run python -m src.budget study={study.name} again")
-    return dict(found["files"])
+    return dict(records.read(path, records.BudgetFile, f"run python -m src.budget study={study.name} again")["files"])
+
+
+def read_selection(folder: Path) -> Selection:
+    """selection.json. Raises ValueError where there is none or it isn't one."""
+    path = folder / "selection.json"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: run python -m src.selection study={folder.name} first")
+    return records.read(path, Selection, f"run python -m src.selection study={folder.name} again")
 
 
 def unlabelled_pool(study: StudyRecord, budgets: dict[str, Any]) -> Pool:
@@ -150,7 +174,7 @@ def _member(
         loss_definition=loss_definition(trial),
         numerics={name: trial.config[name] for name in ("torch", "source", "device", "threads")},
         evaluation_flops=evaluation_flops(trial, study.manifest, study.protocol) * len(snapshots),
-        seconds=files.read_json(timing)["train_seconds"] if timing.exists() else None,
+        seconds=records.read(timing, records.Timing, "delete it")["train_seconds"] if timing.exists() else None,
         snapshots=snapshots,
         halves={
             name: v[steps[-1]] for name in columns if steps and steps[-1] in (v := evaluation.column(name, "halves"))

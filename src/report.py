@@ -15,28 +15,27 @@ if TYPE_CHECKING:
 
 def report(config: DictConfig) -> None:
     """Join what the stages before wrote, open the seal for the pick, write report/ and mirror it."""
-    from src import check, files
+    from src import files, owned
     from src.device import set_up
     from src.findings import find
     from src.judged_pool import judged_pool
     from src.mirror import StudyMirror
     from src.page import render
     from src.plots import draw
-    from src.record import StudyRecord, check_current
+    from src.record import StudyRecord, check_current, read_selection
     from src.trial_table import read_pool
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.flag("show", settings["show"])
-    check.choice("quality", settings["quality"], ("linear", "knn"))
-    check.number("halvings", settings["halvings"], at_least=1, whole=True)
-    check.number("resamples", settings["resamples"], at_least=100, whole=True)
     if settings["show"]:
         _show(Path(settings["folders"]["report"]))
         return
+    folder = Path(settings["folders"]["report"])
+    target = owned.Target(folder.parent, (folder.name,), "report", "choose folders.report=<another folder>")
+    owned.check(target)
     set_up("cpu", settings["threads"])
     runs = Path(settings["folders"]["runs"])
-    study = None if settings["table"] else StudyRecord(runs / settings["study"])
-    chosen = _selection(runs / settings["study"])
+    study = None if settings["table"] else StudyRecord(runs / settings["study"], settings["folders"].values())
+    chosen: dict[str, Any] = dict(read_selection(runs / settings["study"]))
     confirmation = _confirmation(runs / settings["study"], chosen)
     if study is None:
         pool = read_pool(Path(settings["table"]), settings["study"], probes=True, budgets=True)
@@ -47,12 +46,13 @@ def report(config: DictConfig) -> None:
     metrics |= {"test": [], "seal": {"openings": 0}, "val": {}, "links": {}}
     if study is not None:
         metrics |= _of_the_record(study, chosen, confirmation, settings)
-    folder = Path(settings["folders"]["report"])
-    figures = draw(folder / "figures", metrics, study, seed=settings["seed"])
-    files.write_json(folder / "metrics.json", metrics)
-    files.write_atomically(folder / "trials.csv", trials_csv(metrics).encode())
-    files.write_atomically(folder / "choosing.csv", choosing_csv(metrics).encode())
-    files.write_atomically(folder / "index.html", render(metrics, figures).encode())
+    with owned.replacing(target) as building:
+        new = building / folder.name
+        figures = draw(new / "figures", metrics, study, seed=settings["seed"])
+        files.write_json(new / "metrics.json", metrics)
+        files.write_atomically(new / "trials.csv", trials_csv(metrics))
+        files.write_atomically(new / "choosing.csv", choosing_csv(metrics))
+        files.write_atomically(new / "index.html", render(metrics, figures).encode())
     if study is not None:
         StudyMirror(study).attach(folder)
     _show(folder)
@@ -73,6 +73,11 @@ def _of_the_record(
     probed = scores(study)
     if probed is None:
         return {"links": links}
+    if settings["quality"] not in probed["probe"]:
+        raise ValueError(
+            f"quality must be one of the probes in {study.folder / 'probe.json'}, {', '.join(probed['probe'])}, "
+            f"got {settings['quality']!r}: choose another, or run python -m src.probe study={study.name} with it"
+        )
     seal = open_seal(study.folder.parent / "seal.jsonl", study, chosen, confirmation, probed["probe"])
     return {
         "links": links,
@@ -87,39 +92,34 @@ def _of_the_record(
 
 def _confirmation(folder: Path, chosen: dict[str, Any]) -> dict[str, Any] | None:
     """confirmation.json where it confirms this very selection."""
-    from src import files
+    from src import files, records
 
     path = folder / "confirmation.json"
-    found: dict[str, Any] | None = files.read_json(path) if path.exists() else None
-    return found if found and found["selection"] == files.fingerprint(chosen) else None
+    if not path.exists():
+        return None
+    found = records.read(path, records.Confirmation, f"run python -m src.confirm study={folder.name} again")
+    return dict(found) if found["selection"] == files.fingerprint(chosen) else None
 
 
 def _show(folder: Path) -> None:
     """Print what the last report says."""
-    from src import files
+    from src import records
     from src.screen import make_console
     from src.show import report_tables
 
     if not (folder / "metrics.json").exists():
         raise ValueError(f"{folder / 'metrics.json'} is missing: run python -m src.report first")
     console = make_console()
-    metrics = files.read_json(folder / "metrics.json")
+    metrics: dict[str, Any] = dict(
+        records.read(folder / "metrics.json", records.ReportNumbers, "run python -m src.report again")
+    )
     console.print(*report_tables(metrics))
     for trust in metrics.get("loss", {}).values():
         console.print(trust["sentence"], highlight=False)
     console.print(f"report: {folder / 'index.html'}\nMLflow: make ui", highlight=False)
 
 
-def _selection(folder: Path) -> dict[str, Any]:
-    from src import files
-
-    path = folder / "selection.json"
-    if not path.exists():
-        raise ValueError(f"{path} is missing: run python -m src.selection study={folder.name} first")
-    return dict(files.read_json(path))
-
-
-def trials_csv(metrics: dict[str, Any]) -> str:
+def trials_csv(metrics: dict[str, Any]) -> bytes:
     """One line per trial, for `dvc plots` and spreadsheets."""
     return _csv(
         [
@@ -132,7 +132,7 @@ def trials_csv(metrics: dict[str, Any]) -> str:
     )
 
 
-def choosing_csv(metrics: dict[str, Any]) -> str:
+def choosing_csv(metrics: dict[str, Any]) -> bytes:
     """One line per way of choosing and method; with_collapsed says whether collapsed trials could be chosen."""
     rows = []
     for method, choosing in metrics.get("choosing", {}).items():
@@ -149,16 +149,11 @@ def choosing_csv(metrics: dict[str, Any]) -> str:
     return _csv(rows)
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    import csv
-    import io
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    from src import files
 
-    text = io.StringIO()
     names = list(dict.fromkeys(key for row in rows for key in row))
-    table = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    return files.to_csv(names, ([row.get(name, "") for name in names] for row in rows))
 
 
 if __name__ == "__main__":

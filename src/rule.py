@@ -70,7 +70,7 @@ def rule_of(pool: Pool, chosen: dict[str, Any]) -> Rule:
 def _combined(pool: Pool, name: str, columns: list[str], score: dict[str, Any]) -> Rule:
     directions = [_direction(pool, column) for column in columns]
     shared = sorted({what for _, each in directions for what in each})
-    return Rule(name, list(columns), [sign for sign, _ in directions], shared, build(score))
+    return Rule(name, list(columns), [sign for sign, _ in directions], shared, build("criterion", score))
 
 
 def within(pool: Pool, criterion: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from src import files
 from src.embedding import encode
 from src.features import Split, score, trial_features
 from src.record import StudyRecord
+from src.records import SealEntry, read_line
 from src.stats import accuracy, by_group
 from src.trial import Trial, build_method, read_trial
 
@@ -65,10 +66,9 @@ def _read(ledger: Path) -> list[dict[str, Any]]:
     whole = text[: text.rfind("\n") + 1]  # a line that a crash cut off is no opening: its scores were shown to nobody
     if whole != text:
         files.write_atomically(ledger, whole.encode())
-    try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
-        raise ValueError(f"{ledger} is not a ledger of test openings ({error}): restore it from a backup") from None
+    mend = "restore the ledger of test openings from a backup"
+    lines = enumerate(whole.encode().splitlines(), 1)
+    return [dict(read_line(line, SealEntry, f"{ledger}, line {number}", mend)) for number, line in lines]
 
 
 def _append(ledger: Path, entry: dict[str, Any]) -> None:

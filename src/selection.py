@@ -15,20 +15,18 @@ if TYPE_CHECKING:
 
 def selection(config: DictConfig) -> None:
     """Rank a study's trials by a rule and write runs/<study>/selection.json and selection.txt."""
-    from src import check, files
+    from src import files
     from src.mirror import StudyMirror
-    from src.ranking import SNAPSHOTS, rank
+    from src.ranking import rank
     from src.record import StudyRecord
     from src.rule import make_rule
     from src.screen import make_console
     from src.show import as_text, selection_tables
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.choice("snapshots", settings["snapshots"], SNAPSHOTS)
-    check.number("draws", settings["draws"], at_least=100, whole=True)
-    check.number("seed", settings["seed"], at_least=0, whole=True)
     folder = Path(settings["folders"]["runs"]) / settings["study"]
-    study = None if settings["table"] else StudyRecord(folder)
+    _check_outputs(folder)
+    study = None if settings["table"] else StudyRecord(folder, settings["folders"].values())
     pool = _read(settings, study)
     rule = make_rule(pool, settings["rule"])
     chosen = rank(pool, rule, snapshots=settings["snapshots"], draws=settings["draws"], seed=settings["seed"])
@@ -53,6 +51,15 @@ def selection(config: DictConfig) -> None:
     )
 
 
+def _check_outputs(folder: Path) -> None:
+    """Raise ValueError where this would write over something that it didn't write."""
+    from src.records import Selection, check_replaceable
+
+    check_replaceable(folder / "selection.json", Selection, "selection")
+    if (folder / "selection.txt").exists() and not (folder / "selection.json").exists():
+        raise ValueError(f"{folder / 'selection.txt'} wasn't written by python -m src.selection: move it away")
+
+
 def _read(settings: dict[str, Any], study: Any) -> Pool:
     """The pool, without labels unless the rule asks for a budget of them."""
     from src.pool import LABELS
@@ -73,14 +80,17 @@ def _sentence(winner: dict[str, Any], chosen: dict[str, Any]) -> str:
     tie = "" if winner is best or winner == best else f", the cheapest of those tied with trial {best['number']}"
     rest = f"; can't be told apart from {', '.join(alike)}" if alike else ""
     if winner["probability_best"] is None:
-        sure = "; how sure is unknown: "
+        sure = "; how stable the rule's order is, nobody measured: "
         if chosen["snapshots"] == "all":
             sure += "noise is measured of last snapshots alone (snapshots=last)"
         else:
             sure += "that takes repeated trials (src.confirm) or, for criteria that need more images than features, "
             sure += "twice as many evaluation.images as these"
     else:
-        sure = f"; best in {100 * winner['probability_best']:.0f} % of draws{rest}"
+        noise = next(one for one in chosen["noise"] if one["method"] in ("", winner["method"]))
+        drawn = "images and seeds" if noise["seeds"] else "images"
+        sure = f"; first in {100 * winner['probability_best']:.0f} % of draws of other {drawn} "
+        sure += f"(how stable the rule's order is, not how accurate the trial){rest}"
     return (
         f"picked: trial {winner['number']} ({winner['trial']}) at step {winner['step']}, method {winner['method']}"
         f"{tie}{sure}"

@@ -18,6 +18,7 @@ from src.mirror import mirror_trial
 from src.pretraining import run_trial
 from src.screen import Screen
 from src.show import study_table
+from src.store_users import register
 from src.study import Study
 from src.tracking import Tracking
 from src.trial import Trial
@@ -38,6 +39,7 @@ class Session:
     ) -> None:
         """``classes`` of the images of ``probe`` are for the supervised reference, which trains on these."""
         study.hold()
+        register(Path(settings["folders"]["store"]), study.folder.parent)
         interrupts.wait_for_points(True)
         self.classes = classes
         self.settings, self.study, self.manifest, self.criteria = settings, study, manifest, criteria

@@ -13,10 +13,12 @@ from src import app
 
 def sheet(config: DictConfig) -> None:
     """Write report/views-<data>-<recipe>.png: some images, and their views at each strength."""
+    from functools import partial
+
     import numpy as np
     import torch
 
-    from src import check
+    from src import owned
     from src.build import build
     from src.data.pack import open_images, read_manifest
     from src.figures import save, views_figure
@@ -24,12 +26,8 @@ def sheet(config: DictConfig) -> None:
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     recipe, views, local_views = settings["augmentation"], settings["views"], settings["local_views"]
-    check.number("images", settings["images"], at_least=1, at_most=64, whole=True)
-    check.number("views", views, at_least=1, at_most=16, whole=True)
-    check.number("local_views", local_views, at_least=0, at_most=16, whole=True)
-    check.listed("strengths", settings["strengths"])
-    build(recipe)  # what the next command would refuse
-    made = {strength: build(recipe | {"strength": strength}) for strength in settings["strengths"]}
+    build("augmentation", recipe)  # what the next command would refuse
+    made = {strength: build("augmentation", recipe | {"strength": strength}) for strength in settings["strengths"]}
     manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
     packed = open_images(manifest, "pretrain")
     spread = np.linspace(0, len(packed) - 1, min(settings["images"], len(packed))).astype(int)
@@ -44,10 +42,9 @@ def sheet(config: DictConfig) -> None:
     if local_views:
         smaller = ((f"smaller, {strength:g}", augmentation.local) for strength, augmentation in made.items())
         blocks |= {title: block(make, local_views) for title, make in smaller}
-    folder = Path(settings["folders"]["report"])
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"views-{manifest.name}-{recipe['name']}.png"
-    save(views_figure(images.float().div(255).numpy(), blocks), path)
+    name = f"views-{manifest.name}-{recipe['name']}.png"
+    figure = views_figure(images.float().div(255).numpy(), blocks)
+    path = owned.add(Path(settings["folders"]["report"]), name, "sheet", partial(save, figure))
     print(f"written: {path}")
     chosen = " ".join(override for override in HydraConfig.get().overrides.task if override.startswith(("data", "aug")))
     print(f"next: python -m src.train {chosen}".rstrip())

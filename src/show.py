@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.table import Table
 from src.screen import WIDTH
 
 if TYPE_CHECKING:
+    from src.cleaning import Unneeded
     from src.pool import Member
     from src.record import StudyRecord
 
@@ -204,13 +204,12 @@ def report_tables(metrics: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def clean_table(found: list[tuple[Path, str, int]], everything: int) -> Table:
-    """What could be deleted, and how much of the whole it is."""
-    total = sum(size for _, _, size in found)
-    title = f"{total / 1e6:.1f} of {everything / 1e6:.1f} MB could be deleted"
-    table = table_of(title, "folder", "what it is", ">MB")
-    for path, what, size in found:
-        table.add_row(str(path), what, f"{size / 1e6:.1f}")
+def clean_table(found: list[Unneeded], everything: int) -> Table:
+    """What could go, and how much of the whole it is."""
+    total = sum(one.bytes for one in found)
+    table = table_of(f"{total / 1e6:.1f} of {everything / 1e6:.1f} MB could go", "folder", "what it is", ">MB")
+    for one in found:
+        table.add_row(str(one.path), one.what, f"{one.bytes / 1e6:.1f}")
     return table
 
 

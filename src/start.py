@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from src import check, files
 from src.optim import layers
-from src.weights import check_fit, read_weights, sorted_out
+from src.weights import check_fit, check_sorting, read_weights, sorted_out
 
 if TYPE_CHECKING:
     from src.methods.method import Method
@@ -33,23 +33,26 @@ def read_start(start: dict[str, Any]) -> dict[str, Any]:
     """
     check.number("start.frozen", start["frozen"], at_least=0, whole=True)
     if start["weights"] is None:
+        for name in ("ignore", "encoder_prefix"):
+            if start[name]:
+                raise ValueError(f"start.{name} is about start.weights, which is null, got {start[name]!r}")
         return {"weights": None, "frozen": start["frozen"]}
-    for name in ("weights", "encoder_prefix"):
-        if not isinstance(start[name], str):
-            raise ValueError(f"start.{name} must be text, got {start[name]!r}")
-    if not isinstance(start["ignore"], list) or not all(isinstance(prefix, str) for prefix in start["ignore"]):
-        raise ValueError(f"start.ignore must be a list of prefixes, [fc.,head.], got {start['ignore']!r}")
-    found = sorted_out(read_weights(Path(start["weights"])), {"encoder": start["encoder_prefix"]}, start["ignore"])
+    prefixes = {"encoder": start["encoder_prefix"]}
+    check_sorting(prefixes, start["ignore"], "start.")
+    found = sorted_out(read_weights(Path(start["weights"])), prefixes, start["ignore"])
     content = save({name: value.detach().cpu().clone().contiguous() for name, value in sorted(found.items())})
-    checksum = hashlib.blake2b(content, digest_size=16).hexdigest()
+    checksum = _checksum(content)
     _read[checksum] = content
     return {"weights": checksum, "frozen": start["frozen"]}
 
 
 def keep_weights(start: dict[str, Any], store: Path) -> None:
     """Keep what ``read_start`` has read in the store, where a trial finds it again."""
-    if start["weights"] is not None and not _kept(start["weights"], store).exists():
-        files.write_atomically(_kept(start["weights"], store), _read[start["weights"]])
+    if start["weights"] is None:
+        return
+    path = _kept(start["weights"], store)
+    if not path.exists() or files.checksum(path) != start["weights"]:
+        files.write_atomically(path, _read[start["weights"]])
 
 
 def _kept(checksum: str, store: Path) -> Path:
@@ -57,7 +60,18 @@ def _kept(checksum: str, store: Path) -> Path:
 
 
 def _weights(checksum: str, store: Path) -> dict[str, Tensor]:
-    return load(_read[checksum]) if checksum in _read else load_file(_kept(checksum, store))
+    """Raises ValueError where the store's copy is missing or altered."""
+    if checksum not in _read:
+        path = _kept(checksum, store)
+        content = path.read_bytes() if path.exists() else b""
+        if _checksum(content) != checksum:
+            raise ValueError(f"{path} is missing or altered: run the study's python -m src.train again, which keeps it")
+        _read[checksum] = content
+    return load(_read[checksum])
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def begin(method: Method, start: dict[str, Any], store: Path) -> None:

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from src import files
+from src import files, records
+from src.records import StudyEntry, StudyFile
 
 FORMAT = 2
 
@@ -39,7 +40,7 @@ class Study:
             raise ValueError(
                 f"study {self.name} is being written by another process: wait for it, or choose study=<another name>"
             ) from None
-        self.folder.mkdir(parents=True, exist_ok=True)
+        records.check_replaceable(self.folder / "study.json", StudyFile, "train")
         if self.log_path.exists():  # a line cut off by a crash would otherwise run into the next one
             whole = b"".join(line + b"\n" for line in _whole_lines(self.log_path.read_bytes()))
             if whole != self.log_path.read_bytes():
@@ -48,8 +49,7 @@ class Study:
 
     def _read(self) -> None:
         if self.log_path.exists():
-            entries = [json.loads(line) for line in _whole_lines(self.log_path.read_bytes())]
-            self.entries = {entry["number"]: entry for entry in entries}
+            self.entries = {entry["number"]: dict(entry) for entry in _log_entries(self.log_path)}
 
     def release(self) -> None:
         self._held.close()
@@ -84,28 +84,29 @@ class Study:
 
 def logged_trials(log: Path) -> set[str]:
     """The trials that a log lists, those of an unfinished or an earlier search too."""
-    return {str(json.loads(line)["trial"]) for line in _whole_lines(log.read_bytes())}
+    return {entry["trial"] for entry in _log_entries(log)}
+
+
+def _log_entries(log: Path) -> list[StudyEntry]:
+    mend = "restore it from a copy, or move it away and run the study's python -m src.train again"
+    return [
+        records.read_line(line, StudyEntry, f"{log}, line {number}", mend)
+        for number, line in enumerate(_whole_lines(log.read_bytes()), 1)
+    ]
 
 
 def _whole_lines(content: bytes) -> list[bytes]:
     return content.split(b"\n")[:-1]
 
 
-def read_study(folder: Path) -> dict[str, Any]:
+def read_study(folder: Path) -> StudyFile:
     """study.json. Raises ValueError where there is none, it is unreadable or it lists no trial."""
     path = folder / "study.json"
     if not path.exists():
         there = sorted(path.parent.name for path in folder.parent.glob("*/study.json"))
         known = f"; there are {', '.join(there[:12])}" if there else ""
         raise ValueError(f"no study in {folder}: run python -m src.train -m study={folder.name} first{known}")
-    try:
-        study: dict[str, Any] = files.read_json(path)
-        if study["format"] != FORMAT:
-            raise ValueError(f"format {study['format']}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a study of format {FORMAT} ({error}): run its python -m src.train -m again"
-        ) from None
+    study = records.read(path, StudyFile, "run its python -m src.train -m again")
     if not study["trials"]:
         raise ValueError(f"study {folder.name} has no trials: run python -m src.train -m study={folder.name} first")
     return study

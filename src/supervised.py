@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 def supervised(config: DictConfig) -> None:
     """Train runs/<study>-supervised: one trial per seed on the images and classes of ``probe``."""
-    from src import check
     from src.device import set_up
     from src.evaluation import columns
     from src.features import SUPERVISED, Split
@@ -25,11 +24,7 @@ def supervised(config: DictConfig) -> None:
     from src.study import Study
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.listed("seeds", settings["seeds"])
-    for seed in settings["seeds"]:
-        check.number("seeds", seed, at_least=0, whole=True)
-    check.number("checkpoint_seconds", settings["checkpoint_seconds"], at_least=0)
-    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"])
+    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"], settings["folders"].values())
     like = _like(study, settings["trial"])
     labelled = Split(study.manifest, "probe")
     if like.config["batch_size"] > len(labelled.images):
@@ -54,6 +49,8 @@ def _like(study: StudyRecord, number: int) -> Trial:
         raise ValueError(
             f"trial must be a number of study {study.name}, {min(numbers)} to {max(numbers)}, got {number}"
         )
+    if "classes" in found.config["data"]:
+        raise ValueError(f"study {study.name} was trained with labels itself: name the one that it is the reference of")
     if "factory" not in found.config["optimizer"]:
         raise ValueError(f"trial {number} of study {study.name} was adopted: nothing is known of how it was trained")
     return found

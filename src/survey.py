@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -21,15 +20,15 @@ DATA, RUNS = Path("data"), Path("runs")  # where the stages have them by default
 
 def survey(config: DictConfig) -> None:
     """Carry every method on every data set, then write the table and its page."""
-    from src import check
+    from src import owned
     from src.screen import make_console
     from src.survey_page import render, survey_table
+    from src.trial_table import read_about
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.flag("page_only", settings["page_only"])
-    check.listed("seeds", settings["seeds"])
-    check.number("jobs", settings["jobs"], at_least=1, whole=True)
-    check.number("timed_steps", settings["timed_steps"], at_least=1, whole=True)
+    owned.check_page(Path(settings["page"]), "# How every method learns", "python -m src.survey")
+    if Path(settings["table"]).exists():
+        read_about(Path(settings["table"]))  # else it is somebody else's
     console = make_console()
     if not settings["page_only"]:
         for data in settings["data_sets"]:
@@ -84,7 +83,9 @@ def _supervise(data: str, name: str, like: str, settings: dict[str, Any]) -> str
 
 def _healthy(study: str) -> list[int]:
     """The first number of every trial that neither collapsed nor diverged."""
-    tried = json.loads((RUNS / study / "study.json").read_text())["trials"]
+    from src.study import read_study
+
+    tried = read_study(RUNS / study)["trials"]
     return list(
         {trial["trial"]: trial["number"] for trial in reversed(tried) if trial["status"] == "complete"}.values()
     )
@@ -95,7 +96,9 @@ def _chosen(study: str) -> int:
     healthy = _healthy(study)
     if len(healthy) < 2:
         return next(iter(healthy), 0)
-    return int(json.loads((RUNS / study / "selection.json").read_text())["winners"][0]["number"])
+    from src.record import read_selection
+
+    return read_selection(RUNS / study)["winners"][0]["number"]
 
 
 def _listed(settings: dict[str, Any]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import itertools
 import logging
-import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast, get_type_hints
 
+import hydra.utils
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, Transformer
 from hydra.experimental.callback import Callback
@@ -17,8 +17,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src import check, processes
 from src.conditional import Conditional, take_out
+from src.settings import hold
 
 SPACES = Path(__file__).resolve().parent.parent / "conf" / "space"
+
+
+# what a sweep resumes from is the study's own log, higher is always better, and no failure is passed over
+FIXED = {"storage": None, "study_name": None, "direction": "maximize", "max_failure_rate": 0.0}
 
 
 class Sweep(Callback):
@@ -73,14 +78,21 @@ def _ends(override: Override) -> list[Any]:
 
 def _throwaway_folder() -> str:
     """Where the sweeper may write its own summary, which nobody reads: the study's log is the record."""
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return folder.name
 
 
 def complete(config: DictConfig, space: dict[str, Override]) -> None:
     """Raise ValueError where the default configuration lies outside the space, or a grid isn't made of choices."""
     check.number("hydra.sweeper.n_trials", config.hydra.sweeper.n_trials, at_least=1, whole=True)
+    for key, meant in FIXED.items():
+        if config.hydra.sweeper.get(key) != meant:
+            raise ValueError(f"hydra.sweeper.{key} must stay {meant}, got {config.hydra.sweeper.get(key)!r}")
+    sampler = config.hydra.sweeper.sampler
+    if not isinstance(sampler, DictConfig) or not isinstance(sampler.get("sampler"), DictConfig):
+        raise ValueError("hydra.sweeper.sampler must be a group with a sampler in it: choose one with sweep=<name>")
+    _check_sampler(sampler.sampler)
     if config.hydra.sweeper.n_jobs != 1:
         raise ValueError(f"hydra.sweeper.n_jobs must be 1, got {config.hydra.sweeper.n_jobs}: use threads instead")
     existing = [condition.space for condition in Conditional.conditions if condition.holds({}, config)]
@@ -88,7 +100,6 @@ def complete(config: DictConfig, space: dict[str, Override]) -> None:
     defaults = {name: default_of(config, name) for name in whole}
     for name, override in whole.items():
         _check_inside(name, override, defaults[name])
-    sampler = config.hydra.sweeper.sampler
     with open_dict(config):
         sampler.defaults = defaults
         if "choices" in sampler.sampler and Conditional.conditions:
@@ -97,6 +108,21 @@ def complete(config: DictConfig, space: dict[str, Override]) -> None:
             choices = {name: _choices(name, override) for name, override in space.items()}
             sampler.sampler.choices = choices
             config.hydra.sweeper.n_trials = 1 + len(list(itertools.product(*choices.values())))
+
+
+def _check_sampler(sampler: DictConfig) -> None:
+    """Raise ValueError where a setting isn't of the type that Optuna states, or the draws wouldn't repeat."""
+    name = "hydra.sweeper.sampler.sampler"
+    try:
+        made_by: Any = hydra.utils.get_class(str(sampler.get("_target_")))
+    except Exception:  # of all kinds, in several lines
+        raise ValueError(f"{name}._target_ must be a sampler of Optuna's, got {sampler.get('_target_')!r}") from None
+    hints, plain = get_type_hints(made_by.__init__), cast(dict[str, Any], OmegaConf.to_container(sampler))
+    for key in plain.keys() & hints.keys():
+        if "Callable" not in str(hints[key]):
+            hold(f"{name}.{key}", plain[key], hints[key])
+    if "seed" in hints and sampler.get("seed") is None:
+        raise ValueError(f"{name}.seed must be a whole number, so that a sweep proposes the same again, got None")
 
 
 def search_space(config: DictConfig) -> dict[str, Override]:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-
-logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # its failures are reported here, in one line
-logging.getLogger("alembic").setLevel(logging.WARNING)
+if TYPE_CHECKING:  # it takes seconds to import: only once there is a store to write to
+    from mlflow import MlflowClient
 
 T = TypeVar("T")
 TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}  # the UI otherwise opens on language models
 PATIENCE = 10  # a store that is down is asked again after ten times what the asking took
+LOCKED_SECONDS = 5  # as long as MLflow waits for another process that writes
+ATTEMPTS = 3  # of MLflow to open its database; its own ten take almost two minutes
 BATCH = 1000  # MLflow's limit of metrics in one request
 REWRITTEN = ("dvc.lock", "report")  # what `dvc repro` itself rewrites
 
@@ -51,6 +51,7 @@ class Tracking:
         self._client: MlflowClient | None = None
         self._runs: dict[str, str] = {}  # trial, or "" for the parent -> run id
         self._sent: dict[str, set[tuple[str, int]]] = {}  # run id -> metrics already there
+        self._writable = False  # nothing failed since the store was found to be
         self._warned = False
         self._quiet_until = 0.0
 
@@ -114,21 +115,25 @@ class Tracking:
                 found.update({r.data.tags["stepwise.trial"]: f"{experiment}/runs/{r.info.run_id}" for r in runs})
                 token = runs.token or ""
 
-        self._try(look_up)
+        self._try(look_up, writes=False)
         return {key: found[key] for key in sorted(found) if key != "-"}
 
     def retry_now(self) -> None:
         """Ask MLflow at the next call even where it has just failed."""
         self._quiet_until = 0.0
 
-    def _try(self, mirror: Callable[[], None]) -> bool:
+    def _try(self, mirror: Callable[[], None], writes: bool = True) -> bool:
         started = time.monotonic()
         if started < self._quiet_until:
             return False
         try:
+            if writes and not self._writable:
+                self._check_writable()
+                self._writable = True
             mirror()
             return True
         except Exception as error:  # whatever MLflow does, the store holds the truth
+            self._writable = False
             ended = time.monotonic()
             self._quiet_until = ended + PATIENCE * (ended - started)
             if not self._warned:
@@ -140,13 +145,34 @@ class Tracking:
             self._warned = True
             return False
 
+    def _address(self) -> str:
+        return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def _check_writable(self) -> None:
+        """Ask SQLite itself, which MLflow would do for minutes. Raises OSError where the database can't be written."""
+        if not self._address().startswith("sqlite:///") or "?" in self._address():
+            return
+        path = Path(self._address().removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with closing(sqlite3.connect(path, timeout=LOCKED_SECONDS, isolation_level=None)) as database:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("CREATE TABLE whether_it_can_be_written (x)")
+                database.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise OSError(f"{path}: {error}") from None
+
     def _api(self) -> MlflowClient:
         if self._client is None:
-            uri = os.environ.get("MLFLOW_TRACKING_URI")
-            if uri is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                uri = f"sqlite:///{self.folder / 'mlflow.db'}"
-            self._client = MlflowClient(uri)
+            from mlflow import MlflowClient
+
+            logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # its failures are reported here, in one line
+            logging.getLogger("alembic").setLevel(logging.WARNING)
+            if self._address().startswith("sqlite:///"):
+                from mlflow.store.db import utils
+
+                utils.MAX_RETRY_COUNT = ATTEMPTS
+            self._client = MlflowClient(self._address())
         return self._client
 
     def _experiment(self) -> str:
@@ -182,6 +208,8 @@ class Tracking:
         return self._sent[run]
 
     def _send(self, run: str, params: dict[str, Any], tags: dict[str, str], points: Iterable[Point]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
         now = int(time.time() * 1000)
         points = list(points)
         sent = self._already_sent(run) if points else set()
@@ -196,12 +224,9 @@ class Tracking:
         sent |= {(point.name, point.step) for point in new}
 
     def _artifacts(self, run: str, write: Callable[[Path], None]) -> None:
-        folder = Path(tempfile.mkdtemp())
-        try:
-            write(folder)
-            self._api().log_artifacts(run, str(folder))
-        finally:
-            shutil.rmtree(folder)
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder))
+            self._api().log_artifacts(run, folder)
 
 
 @cache

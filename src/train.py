@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src import app, check, processes
+from src import app, processes
 
 if TYPE_CHECKING:
     from src.data.pack import Manifest
@@ -35,10 +35,6 @@ def train(config: DictConfig) -> float:
     from src.trial import identify
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    check.number("checkpoint_seconds", settings["checkpoint_seconds"], at_least=0)
-    check.flag("dry_run", settings["dry_run"])
-    if settings["max_hours"] is not None:
-        check.number("max_hours", settings["max_hours"], above=0)
     set_up(settings["device"], settings["threads"])
     if processes.world() > 1 and settings["dry_run"]:
         raise ValueError("dry_run counts one process: run it without torchrun")
@@ -164,20 +160,27 @@ def _open(settings: dict[str, Any], trial: Trial, manifest: Manifest, criteria: 
 
 
 def main() -> None:
-    resume = f"python -m src.train {shlex.join(sys.argv[1:])}"
     try:
         app.run(train, "train")
     except app.OutOfTime:
-        if processes.rank() == 0:
-            processes.agree(None)
-            print(f"the budget of hours is spent; the same command goes on: {resume}")
+        with app.one_line("train"):
+            if processes.rank() == 0:
+                processes.agree(None)
+                resume = f"python -m src.train {shlex.join(sys.argv[1:])}"
+                print(f"the budget of hours is spent; the same command goes on: {resume}")
     finally:
-        if SESSIONS:
-            path = SESSIONS[0].close()
-            print(f"written: {path}")
-            if sys.exc_info()[0] is None:
-                print(f"next: python -m src.selection study={path.parent.name}")
-    if FORECASTS:
+        with app.one_line("train"):
+            _end()
+
+
+def _end() -> None:
+    """Let the study go and say what was written, however it ended; after a dry run, what it would cost."""
+    if SESSIONS:
+        path = SESSIONS[0].close()
+        print(f"written: {path}")
+        if sys.exc_info()[0] is None:
+            print(f"next: python -m src.selection study={path.parent.name}")
+    elif FORECASTS and sys.exc_info()[0] is None:
         from src.forecast import print_forecasts
 
         print_forecasts(FORECASTS)

@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from src import check, files
-from src.build import build
+from src import check, files, records
+from src.build import build, check_targets
 from src.data.pack import Manifest, Shape
 from src.loop import step_flops
 from src.optim import SCALING, make_optimizer
 from src.processes import check_shares, world
+from src.records import History, TrialConfig, TrialRecord
 from src.rng import global_generator
 from src.source import imported_libraries, source_checksum
 from src.start import check_compiler, check_start
@@ -63,20 +64,20 @@ class Trial:
         path = self.folder / RECORD
         if not path.exists():
             return None
-        record: dict[str, Any] = files.read_json(path)
+        record = records.read(path, TrialRecord, f"delete {self.folder} and train the trial again")
         for name, expected in record["files"].items():
             if not (self.folder / name).exists() or files.checksum(self.folder / name) != expected:
                 raise ValueError(
                     f"{self.folder / name} is missing or altered: delete {self.folder} and train the trial again"
                 )
-        return record
+        return dict(record)
 
     def history(self) -> list[dict[str, float]]:
-        rows: list[dict[str, float]] = files.read_json(self.folder / "history.json")
-        return rows
+        path = self.folder / "history.json"
+        return records.read(path, History, f"delete {self.folder} and train the trial again")
 
     def snapshot_steps(self) -> list[int]:
-        return sorted(int(path.stem) for path in (self.folder / "snapshots").glob("*.safetensors"))
+        return sorted(int(path.stem) for path in (self.folder / "snapshots").glob(f"{'[0-9]' * 7}.safetensors"))
 
     def snapshot_path(self, step: int) -> Path:
         return self.folder / "snapshots" / f"{step:07d}.safetensors"
@@ -144,10 +145,22 @@ def read_trial(folder: Path) -> Trial:
     path = folder / "config.json"
     if not path.exists():
         raise ValueError(f"trial {folder.name} isn't in {folder.parent}: run the study's python -m src.train -m again")
-    config = files.read_json(path)
+    config = dict(records.read(path, TrialConfig, f"delete {folder} and train the trial again"))
     if files.fingerprint(config) != folder.name:
         raise ValueError(f"{path} was altered: it no longer hashes to {folder.name}; delete the folder and train again")
+    check_parts(config, str(path))
     return Trial(config, folder)
+
+
+def check_parts(config: dict[str, Any], where: str) -> None:
+    """Raise ValueError where the config of a trial, which may have come from anywhere, would build what it may not."""
+    parts = {slot: config.get(slot) for slot in ("model", "method", "augmentation")}
+    parts["optimizer"] = config.get("optimizer", {}).get("factory")  # an adopted encoder has none
+    for slot, part in parts.items():
+        try:
+            check_targets(slot, part)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
 
 
 def _check(config: dict[str, Any], manifest: Manifest, store: Path, device: str) -> None:
@@ -172,11 +185,14 @@ def _check(config: dict[str, Any], manifest: Manifest, store: Path, device: str)
             f"schedule.images must be at least schedule.evaluations x schedule.rows x batch_size = "
             f"{rows * config['batch_size']}, got {schedule['images']}: raise it, or lower one of these"
         )
-    build(config["augmentation"])
+    build("augmentation", config["augmentation"])
     with torch.device("meta"):
         method = build_method(config, manifest.shape)
         decays = {name: optimizer[name] for name in ("weight_decay", "layer_decay")}
-        make_optimizer(method, build(optimizer["factory"]), **decays)
+        try:
+            make_optimizer(method, build("optimizer", optimizer["factory"]), **decays)
+        except Exception as error:  # of all kinds: torch's and timm's own check little
+            raise ValueError(f"optimizer.factory={optimizer['factory']} can't be made: {error}") from None
     check_start(method, config["start"], store)
     check_shares(method, config["batch_size"], device)
     check_compiler(config["compile"])
@@ -185,8 +201,8 @@ def _check(config: dict[str, Any], manifest: Manifest, store: Path, device: str)
 def build_method(config: dict[str, Any], shape: Shape) -> Method:
     """The method of a trial's config around its encoder, initialised from the trial's seed."""
     with global_generator(config["seed"], "initialise"):
-        encoder = build(config["model"], shape)
-        method: Method = build(config["method"], encoder)
+        encoder = build("model", config["model"], shape)
+        method: Method = build("method", config["method"], encoder)
     method.to(memory_format=torch.channels_last)
     return method
 
@@ -202,7 +218,8 @@ def trial_flops(trial: Trial, manifest: Manifest) -> int:
     """Counted floating-point operations of one step of the trial."""
     with torch.device("meta"):
         method = build_method(trial.config, manifest.shape)
-    return step_flops(method, build(trial.config["augmentation"]), manifest.shape, trial.config["batch_size"])
+    augmentation = build("augmentation", trial.config["augmentation"])
+    return step_flops(method, augmentation, manifest.shape, trial.config["batch_size"])
 
 
 def configuration(trial: Trial) -> str:

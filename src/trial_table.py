@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from src import files
 from src.pool import LABELS, Member, Pool, Snapshot
+from src.records import TableFacts, checked
 
 FORMAT = 2
 MEMBER = (
@@ -105,7 +106,7 @@ def read_about(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a trial table ({error}): make study writes one") from None
     if found != FORMAT:
         raise ValueError(f"{path} is a trial table of format {found}, not {FORMAT}: make study writes one")
-    return dict(about)
+    return dict(checked(about, TableFacts, f"the metadata of {path}", "make study writes one"))
 
 
 def read_pool(path: Path, study: str, *, probes: bool, budgets: bool) -> Pool:
@@ -125,7 +126,11 @@ def read_pool(path: Path, study: str, *, probes: bool, budgets: bool) -> Pool:
         kept = {name: value for name, value in row.items() if value is not None}
         by_number.setdefault(kept["number"], []).append(kept)
     definition = dict(about["pools"][study].items())
-    return Pool(name=study, members=[_member(rows) for rows in by_number.values()], **definition)
+    try:
+        members = [_member(rows) for rows in by_number.values()]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): make study writes it anew") from None
+    return Pool(name=study, members=members, **definition)
 
 
 def _member(rows: list[dict[str, Any]]) -> Member:

@@ -28,7 +28,7 @@ def packed(folder: Path) -> Manifest:
         "sources": {"pretrain": 160, "probe": 80, "val": 60, "test": 60},
         "copies": {"pretrain": 2, "probe": 2, "val": 2, "test": 2},
     }
-    return write_pack(folder / "digits", "digits", build({**config, "_partial_": True})(), config)
+    return write_pack(folder / "digits", "digits", build("data", config), config)
 
 
 def trial_of(manifest: Manifest, store: Path, *overrides: str) -> Trial:

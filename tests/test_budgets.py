@@ -94,8 +94,7 @@ def test_the_same_seed_writes_the_same_files_whatever_else_is_drawn(tmp_path: Pa
     assert (tmp_path / "a/5-0.csv").read_bytes() != (tmp_path / "c/5-0.csv").read_bytes()
 
 
-def test_what_a_class_cannot_fill_is_left_out_and_old_files_go(tmp_path: Path) -> None:
-    written(tmp_path)
+def test_what_a_class_cannot_fill_is_left_out(tmp_path: Path) -> None:
     assert written(tmp_path, per_class=[1, 13], draws=1) == ["1-0", "all"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1-0.csv", "all.csv"]
     assert written(tmp_path, labels={"group": np.arange(9)}) == [] and list(tmp_path.iterdir()) == []

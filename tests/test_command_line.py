@@ -52,6 +52,32 @@ def test_help_says_what_a_stage_does_and_how(stage: str, project: Project) -> No
         ),
         (["+seed=3"], "write seed=value without a +"),
         (["study=2024"], "study must be a name of letters, digits, . - and _ (quote a number), got 2024"),
+        (["study=store"], "study must be another name than the trial store's, runs/store, got 'store'"),
+        (
+            ["hydra.run.dir=elsewhere"],
+            "hydra.run.dir can't be set: what a command writes lies below its folders.<name>",
+        ),
+        (["-m", "hydra.sweep.dir=elsewhere"], "hydra.sweep.dir can't be set"),
+        (["hydra.output_subdir=x"], "hydra.output_subdir can't be set"),
+        (["hydra.job.chdir=true"], "hydra.job.chdir can't be set"),
+        (
+            ["folders.runs=data/digits/images/manifest.json"],
+            "folders.runs must be a folder, and data/digits/images/man",
+        ),
+        (["data.name=été"], "data.name=été can't be read: other than plain letters need two pairs of quotes"),
+        (["data.name=a[b]"], """two pairs of quotes, 'data.name="a[b]"'"""),
+        (["data.name=a&b"], "data.name=a&b can't be read"),
+        (["criterion=rankme,lidar"], "names several: a list stands in brackets, 'key=[a,b]'"),
+        (["~data"], "data is missing"),
+        (["data.source=null"], "data.source must be a group with a _target_, as the files of its folder in conf/ have"),
+        (["evaluation=null"], "evaluation must be a group of keys, got None"),
+        (["evaluation.collapse=null"], "evaluation.collapse must be a group of keys, got None"),
+        (["data.recipe=nosuch"], "data.recipe must be one of byol, digits"),
+        (["data.oriented=7"], "data.oriented must be true or false, got 7"),
+        (["threads=100000"], "threads must be >= 1 and <= "),
+        (["start.ignore=[fc.]"], "start.ignore is about start.weights, which is null, got ['fc.']"),
+        (["-m", "hydra.sweeper.storage=sqlite:///x.db"], "hydra.sweeper.storage must stay None"),
+        (["-m", "hydra.sweeper.sampler.sampler.n_startup_trials=x"], "n_startup_trials"),
         (["study=a/b"], "study must be a name of letters, digits, . - and _ (quote a number), got 'a/b'"),
         (["-m", "sweep=random", "evaluation.views=choice(3,10)"], "evaluation.views can't be swept, since the trials"),
         (
@@ -206,16 +232,3 @@ def test_an_output_that_is_a_file_is_refused(project: Project) -> None:
     (project.folder / "blocked").write_text("")
     line = project.refused("train", *TINY_TRIAL, "folders.store=blocked/store")
     assert "blocked" in line
-
-
-def test_clean_lists_before_it_deletes(project: Project) -> None:
-    project.prepare()
-    project.ok("train", *TINY_TRIAL)
-    (project.folder / "runs/hand/study.json").unlink()
-    assert "trial that no study lists" not in project.ok("clean")  # its log lists it: it may still be running
-    next((project.folder / "runs/hand").glob("log-*.jsonl")).unlink()
-    trial = next((project.folder / "runs/store").iterdir())
-    assert "trial that no study lists" in project.ok("clean")
-    assert trial.exists()
-    assert "deleted what is listed: 1" in project.ok("clean", "delete=true")
-    assert not trial.exists()

@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
 
 def digits(**changes: Any) -> dict[str, Source]:
     config = yaml.safe_load((ROOT / "conf" / "data" / "digits.yaml").read_text())["source"]
-    return dict(build({**config, **SMALL, **changes, "_partial_": True})())
+    return dict(build("data", {**config, **SMALL, **changes}))
 
 
 def test_no_source_digit_is_in_two_splits() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src import files
 from src.data.decode import decode
 from src.data.folder import folder
+from src.data.listing import numbered
 from src.data.pack import open_images, read_labels, read_names, write_pack
 from src.data.source import SPLITS, DataSet, Rows
-from src.data.staging import BROKEN, CHUNK, stage
+from src.data.staging import BROKEN, stage
 from tests.composed import settings_of
 from tests.project import Project
 
@@ -179,8 +182,9 @@ def test_folders_that_are_links_are_followed_but_not_round(tmp_path: Path) -> No
     for path in (tmp_path / "elsewhere").iterdir():
         (tmp_path / "images" / path.name).symlink_to(path)
     (tmp_path / "elsewhere" / "class 0" / "back").symlink_to(tmp_path / "images" / "class 0")
-    assert folder_of(tmp_path / "images").splits["val"].class_names == ("class 0", "class 1", "class 2")
-    assert len(everything(folder_of(tmp_path / "images"))) == 48
+    data = folder_of(tmp_path / "images", follow_links=True)
+    assert data.splits["val"].class_names == ("class 0", "class 1", "class 2")
+    assert len(everything(data)) == 48 and list(data.skipped) == []
 
 
 def test_every_split_gets_its_share_of_every_class(tmp_path: Path) -> None:
@@ -255,6 +259,11 @@ def test_bad_tables_are_refused(tmp_path: Path, rows: list[tuple[str, ...]], key
         ({"labels": None}, r"data\.source\.labels must be a path, got None"),
         ({"groups": 3}, r"data\.source\.groups must be a path, got 3"),
         ({"fractions": 3}, r"data\.source\.fractions must have the keys pretrain, probe, val, test, got 3"),
+        ({"unlabelled": 3}, r"data\.source\.unlabelled must be a path, got 3"),
+        ({"root": "caf\udce9"}, r"data\.source\.root must be a path in UTF-8, got 'caf\\udce9': rename it"),
+        ({"follow_links": "yes"}, r"data\.source\.follow_links must be true or false, got 'yes'"),
+        ({"workers": 0}, r"data\.source\.workers must be >= 1, got 0"),
+        ({"workers": 1.5}, r"data\.source\.workers must be a whole number >= 1, got 1\.5"),
         ({"seed": "x"}, r"data\.source\.seed must be a whole number >= 0, got 'x'"),
         ({"channels": 2}, "must be one of 1, 3, got 2"),
         ({"size": 2}, r"data\.source\.size must be >= 8"),
@@ -273,11 +282,43 @@ def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, Any], messag
         folder_of(tmp_path / "images", **change)
 
 
-def test_a_table_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+def test_a_table_in_latin_1_is_read_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_images(tmp_path / "images", classes=False)
-    (tmp_path / "latin.csv").write_bytes("file,class\né 0.png,a\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="save the table as UTF-8"):
-        folder_of(tmp_path / "images", labels=str(tmp_path / "latin.csv"))
+    rows = [f"é {i}{('.png', '.jpg', '.PNG', '.webp')[i % 4]},{'Vögel' if i % 2 else 'Käfer'}" for i in range(48)]
+    (tmp_path / "latin.csv").write_bytes("\r\n".join(["file,class", *rows]).encode("latin-1"))
+    data = folder_of(tmp_path / "images", labels=str(tmp_path / "latin.csv"))
+    assert data.splits["val"].class_names == ("Käfer", "Vögel")
+    assert capsys.readouterr().err.endswith("latin.csv isn't UTF-8: read as Latin-1\n")
+
+
+def test_a_table_in_no_known_encoding_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", classes=False)
+    (tmp_path / "mac.csv").write_bytes("file,class\né 0.png,a\n".encode("mac-roman"))
+    with pytest.raises(ValueError, match=r"1 of its files aren't images below the folder.*: save the table as UTF-8"):
+        folder_of(tmp_path / "images", labels=str(tmp_path / "mac.csv"))
+
+
+def test_the_bytes_of_a_file_name_are_found_in_a_table_of_ours(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", classes=False)
+    odd = os.fsdecode(os.fsencode(tmp_path / "images") + b"/caf\xe9 0.png")
+    (tmp_path / "images" / "é 0.png").rename(odd)
+    (tmp_path / "images" / "é 4.png").rename(tmp_path / "images" / "=1+1.png")  # a cell that no spreadsheet may run
+    names = sorted(path.name for path in (tmp_path / "images").iterdir())
+    table_of_names = files.to_csv(["file", "class"], [(name, "ab"[i % 2]) for i, name in enumerate(names)])
+    assert b"caf\xe9 0.png" in table_of_names and b"'=1+1.png" in table_of_names
+    (tmp_path / "labels.csv").write_bytes(table_of_names)
+    data = folder_of(tmp_path / "images", labels=str(tmp_path / "labels.csv"))
+    columns = [(s.names, s.labels["class"].tolist()) for s in data.splits.values()]
+    labelled = {name: number for named, numbers in columns for name, number in zip(named, numbers, strict=True)}
+    assert labelled == {name: i % 2 for i, name in enumerate(names)}
+
+
+def test_classes_that_are_numbers_of_any_length_are_in_their_order() -> None:
+    long = "9" * 40, "1" + "0" * 40, "7" * 5000  # more than int() takes
+    values = [*reversed(long), "x", "10", "9", "009", "09", "0009", "0"]
+    numbers, names = numbered(values)
+    assert names == ("0", "0009", "009", "09", "9", "10", *long, "x")
+    assert [names[number] for number in numbers] == values
 
 
 def test_too_few_images_and_mixed_trees_are_refused(tmp_path: Path) -> None:
@@ -286,6 +327,9 @@ def test_too_few_images_and_mixed_trees_are_refused(tmp_path: Path) -> None:
         folder_of(tmp_path / "images")
     write_images(tmp_path / "images", classes=True)
     next((tmp_path / "images" / "class 0").iterdir()).rename(tmp_path / "images" / "loose.png")
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(ValueError, match=r"data\.source\.unlabelled=.*nothing must hold at least 1 image \(.*, got 0$"):
+        folder_of(tmp_path / "images", labels="none", unlabelled=str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="either directly or in one folder per class, got both"):
         folder_of(tmp_path / "images")
     with pytest.raises(ValueError, match=r"holds 16 images of data\.source\.root, the first"):
@@ -313,14 +357,23 @@ def colours(path: Path, channels: int = 3, bits: int = 16) -> list[list[int]]:
     return [pixels[:, 8, 3].tolist(), pixels[:, 8, 12].tolist()]
 
 
+LOSSY = ("a.jpg", "a.avif")
 RED, BLUE = [255, 0, 0], [0, 0, 255]
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.bmp", "a.gif", "a.jpg"])
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.bmp", "a.gif", "a.jpg", "a.avif", "a.jp2"])
 def test_every_format_is_read(tmp_path: Path, name: str) -> None:
-    exact = {"lossless": True} if name.endswith("webp") else {"quality": 100} if name.endswith("jpg") else {}
+    exact: dict[str, Any] = {"lossless": True} if name == "a.webp" else {"quality": 100} if name in LOSSY else {}
     found = colours(saved(tmp_path, halves("RGB", (255, 0, 0), (0, 0, 255)), name, **exact))
-    assert np.abs(np.array(found) - [RED, BLUE]).max() <= (3 if name.endswith("jpg") else 0)
+    assert np.abs(np.array(found) - [RED, BLUE]).max() <= (3 if name in LOSSY else 0)
+
+
+def test_a_stereo_jpeg_is_its_first_picture(tmp_path: Path) -> None:
+    left, right = halves("RGB", (255, 0, 0), (0, 0, 255)), Image.new("RGB", (16, 16), "green")
+    path = saved(tmp_path, left, "stereo.jpg", format="MPO", save_all=True, append_images=[right], quality=100)
+    with Image.open(path) as image:
+        assert image.format == "MPO"
+    assert np.abs(np.array(colours(path)) - [RED, BLUE]).max() <= 3
 
 
 def test_every_kind_of_pixel_is_read(tmp_path: Path) -> None:
@@ -500,24 +553,25 @@ def test_an_interrupted_or_killed_prepare_goes_on_where_it_was(project: Project)
 
 def test_a_killed_worker_is_one_line_and_loses_nothing(project: Project) -> None:
     write_images(project.folder / "photos", classes=True, count=3000)
-    arguments = ["data=folder", "data.name=photos", "data.source.root=photos"]
+    arguments = ["data=folder", "data.name=photos", "data.source.root=photos", "data.source.workers=2"]
     process = project.start("prepare", *arguments)
     project.wait_for("data/.photos.staging/facts.npy", process)
     workers: list[int] = []
-    while (
-        len(workers) < min(len(os.sched_getaffinity(0)), 3000 // CHUNK) and process.poll() is None
-    ):  # concurrent.futures may hang earlier
+    while len(workers) < 2 and process.poll() is None:  # concurrent.futures may hang earlier
         workers = workers_of(process.pid)
     os.kill(workers[-1], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in err, err
-    assert "error: a process that decodes images was killed" in err
+    assert "error: a process that decodes images was killed" in err and "a smaller data.source.workers, of 2" in err
     assert "photos: packed in data/photos" in project.ok("prepare", *arguments)
 
 
 def workers_of(parent: int) -> list[int]:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = []
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with suppress(FileNotFoundError):  # it has just ended
+            found += [int(child)] if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes() else []
+    return found
 
 
 def test_rows_of_a_file_are_what_numpy_reads(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from src.app import INTERRUPTED
 from tests.project import ROOT, clean_environment
 
 CTRL_C = "import os, signal\ndef ctrl_c(): os.kill(os.getpid(), signal.SIGINT)\n"
@@ -58,7 +57,7 @@ sys.argv = ["clean"]
 app.run(stage, "clean")
 """
     result = python(code, tmp_path)
-    assert result.returncode == INTERRUPTED and "error: " not in result.stderr
+    assert result.returncode == 130 and "error: " not in result.stderr
 
 
 def test_the_same_error_without_an_interrupt_is_the_users(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def encoder_of(path: Path) -> nn.Module:
 
 def method_of(path: Path, seed: int = 0) -> Method:
     with global_generator(seed, "test"):
-        method: Method = build(config_of(path), encoder_of(path))
+        method: Method = build("method", config_of(path), encoder_of(path))
     return method
 
 
@@ -183,7 +183,7 @@ class TestContract:
         assert all(torch.equal(a, b) for a, b in zip(before, method.state_dict().values(), strict=True))
 
     def test_operations_can_be_counted_without_computing(self, path: Path) -> None:
-        augmentation = build(settings_of("augmentation=digits")["augmentation"])
+        augmentation = build("augmentation", settings_of("augmentation=digits")["augmentation"])
         with torch.device("meta"):
             method = method_of(path)
         counts = {step_flops(method, augmentation, (1, SIZE, SIZE), 16) for _ in range(3)}
@@ -213,19 +213,19 @@ class TestContract:
             if isinstance(value, (int, float)):
                 for bad in (-1, float("nan"), "0.1", None, 1 if isinstance(value, bool) else True):
                     with pytest.raises(ValueError, match=f"method.{key} must be"):
-                        build(config | {key: bad}, encoder)
+                        build("method", config | {key: bad}, encoder)
         if "projector" in config:
             with pytest.raises(ValueError, match=r"projector\.width must be a whole number >= 1, got 0\.5"):
-                build(config | {"projector": config["projector"] | {"width": 0.5}}, encoder)
+                build("method", config | {"projector": config["projector"] | {"width": 0.5}}, encoder)
         with pytest.raises(ValueError, match="unexpected keyword argument"):
-            build(config | {"temprature": 1}, encoder)
+            build("method", config | {"temprature": 1}, encoder)
 
 
 @pytest.mark.parametrize("name", MASKED)
 def test_methods_that_mask_patches_refuse_other_encoders(name: str) -> None:
     path = ROOT / f"conf/method/{name}.yaml"
     with pytest.raises(ValueError, match=rf"^method={name} masks patches and needs a transformer: choose model=vit$"):
-        build(config_of(path), encoder_of(ROOT / "conf/method/simclr.yaml"))
+        build("method", config_of(path), encoder_of(ROOT / "conf/method/simclr.yaml"))
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5])

@@ -29,8 +29,8 @@ from tests.project import ROOT
 
 CONF = sorted(path for path in (ROOT / "conf" / "probe").glob("*.yaml") if "_target_: src.probes." in path.read_text())
 STRENGTHS = [0.0001, 0.001, 0.01, 0.1, 1.0]
-LINEAR = {"strengths": [0.01, 0.1], "seed": 0}
-KNN = {"k": 5, "temperature": 0.07}
+LINEAR: Any = {"strengths": [0.01, 0.1], "seed": 0}
+KNN: Any = {"k": 5, "temperature": 0.07}
 
 
 def blobs(n: int, seed: int, *, classes: int = 4, d: int = 6, noise: float = 0.8, per_group: int = 1) -> Labelled:
@@ -138,7 +138,7 @@ def test_regularisation_is_chosen_by_held_out_groups() -> None:
 
 
 def test_cross_validation_does_not_reward_memorising() -> None:
-    nearest = {"k": 1, "temperature": 0.07}
+    nearest: Any = {"k": 1, "temperature": 0.07}
     leaking, honest = (
         cross_validated(split, split, folds=5, seed=0, knn=nearest, linear=LINEAR).numbers
         for split in (copies(False), copies(True))
@@ -327,7 +327,7 @@ def probe_of(path: Path) -> Any:
     config = yaml.safe_load(path.read_text())
     assert set(config) == {"score", "snapshots"} and config["snapshots"] in ("all", "last")
     assert config["score"]["_target_"] == f"src.probes.{path.stem}.{path.stem}"
-    return build(config["score"])
+    return build("probe", config["score"])
 
 
 def test_configs_are_found() -> None:

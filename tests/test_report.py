@@ -240,7 +240,7 @@ def test_a_joint_selection_is_scored_at_its_own_snapshot(finished: Project, proj
     out = project.ok("selection", "study=tiny", "snapshots=all", "rule=alignment_z", "draws=100")
     (winner,) = project.json("runs/tiny/selection.json")["winners"]
     assert f"its weights: runs/store/{winner['trial']}/snapshots/{winner['step']:07d}.safetensors" in out
-    assert "how sure is unknown: noise is measured of last snapshots" in " ".join(out.split())
+    assert "order is, nobody measured: noise is measured of last snapshots" in " ".join(out.split())
     project.ok("confirm", "study=tiny", "top=1", "seeds=[1]")
     project.ok("probe", "study=tiny", "threads=1")
     project.ok("report", *REPORT)
@@ -353,6 +353,7 @@ def test_every_figure_is_drawn_where_there_are_trials_enough(project: Project) -
     check_page(project)
     metrics, page = project.json("report/metrics.json"), page_of(project)
     assert "Which knobs matter?" in page and "Strongest interactions for accuracy" in page
+    assert "draws of other images and seeds: how stable the rule's order is, not how accurate the trial." in page
     rows = {row["name"]: row for row in metrics["choosing"]["simclr"]["rows"]}
     assert rows["lidar_z"]["tau"] > 0.8 and rows["lidar_z"]["noise_floor"] < rows["rankme_z"]["noise_floor"]
     assert rows["lidar_z"]["over_random"] < 0.3 < rows["train_loss"]["over_random"]

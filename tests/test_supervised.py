@@ -43,7 +43,7 @@ def test_every_image_comes_with_its_own_class(manifest: Manifest) -> None:
         method,
         torch.optim.SGD(method.parameters()),
         images,
-        build(still),
+        build("augmentation", still),
         Normalise([0.0] * manifest.shape[0], [1.0] * manifest.shape[0], "cpu"),
         learning_rate=0.01,
         schedule={"warmup": 0.0, "decay": "constant"},

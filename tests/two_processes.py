@@ -24,7 +24,7 @@ ENCODER: dict[str, Any] = {"width": 4, "depth": 3, "features": 12, "activation":
 def made(path: Path) -> Method:
     with global_generator(0, "test"):
         encoder = encoder_of(path) if path.stem in MASKED else SmallCNN((1, SIZE, SIZE), dropout=0.0, **ENCODER)
-        method: Method = build(config_of(path), encoder)
+        method: Method = build("method", config_of(path), encoder)
     return method.double().train()
 
 

@@ -50,8 +50,6 @@ def write_budgets(
     for number in per_class:
         check.number("budgets.per_class", number, at_least=1, whole=True)
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.csv"):
-        stale.unlink()
     if "class" not in labels:
         return []
     classes, groups = labels["class"], labels["group"]
@@ -123,7 +121,7 @@ def _places(path: Path, values: list[str], names: Sequence[str]) -> np.ndarray:
 
 
 def _numbers(values: list[str]) -> np.ndarray:
-    """Whole numbers as they are, other values numbered."""
-    if all(value.isdecimal() for value in values):
+    """Whole numbers as they are, other values, and longer ones, numbered."""
+    if all(value.isdecimal() and len(value) < 19 for value in values):
         return np.array([int(value) for value in values], dtype=np.int64)
     return numbered(values)[0]

@@ -47,7 +47,6 @@ def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Insp
     files.write_atomically(folder / "duplicates.csv", files.to_csv(head, _duplicates(data.splits, found)))
     files.write_atomically(folder / "skipped.csv", files.to_csv(["file", "reason"], data.skipped))
     _write_png(folder / "sheet.png", _contact_sheet(data.splits))
-    (folder / "leaks.png").unlink(missing_ok=True)
     if len(leaks):
         _write_png(folder / "leaks.png", _leak_sheet(data.splits, found, leaks))
     page = (

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 from src import check
-from src.data.source import Source
+from src.data.source import SPLITS, Source
 
 
 def digits(
@@ -32,6 +32,9 @@ def digits(
     check.number("data.source.rotate", rotate, at_least=0, at_most=np.pi)
     check.interval("data.source.contrast", contrast, at_least=0, at_most=1)
     check.number("data.source.noise", noise, at_least=0, at_most=1)
+    check.keyed("data.source.sources", sources, SPLITS)
+    check.keyed("data.source.copies", copies, SPLITS)
+    check.number("data.source.seed", seed, at_least=0, whole=True)
     images8, classes = load_digits(return_X_y=True)
     images8 = (images8.reshape(-1, 8, 8) / 16).astype(np.float32)
     for split, count in sources.items():

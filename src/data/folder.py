@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +10,15 @@ import numpy as np
 
 from src import check
 from src.data.decode import MODES, SUFFIXES, UNREAD
-from src.data.listing import numbered, read_column
+from src.data.listing import Listed, image_files, numbered, read_column, shown
 from src.data.source import SPLITS, DataSet, Rows, Source
 from src.data.staging import BLANK, BROKEN, GOOD, Staged, stage
 
 PICTURES = SUFFIXES + UNREAD  # those that aren't read are listed as broken
 LEAST = 10 * len(SPLITS)
 POLICIES = ("skip", "stop")
+FOLLOW = "data.source.follow_links=true follows"
+OUTSIDE = f"a link that leads outside the folder ({FOLLOW} it)"
 
 
 class _Known(NamedTuple):
@@ -26,6 +27,7 @@ class _Known(NamedTuple):
     names: list[str]
     classes: list[str | None]
     groups: list[str] | None  # None: each is its own
+    outside: list[str]  # links that lead out of their folder and weren't followed
 
 
 def folder(
@@ -34,6 +36,7 @@ def folder(
     unlabelled: str | None,
     labels: str,
     groups: str | None,
+    follow_links: bool,
     size: int,
     channels: int,
     bits: int,
@@ -41,6 +44,7 @@ def folder(
     blank: str,
     fractions: dict[str, float],
     seed: int,
+    workers: int | None,
     staging: str,
 ) -> DataSet:
     """The images below ``root``, each cut to its central square and resized to ``size`` x ``size``.
@@ -48,35 +52,26 @@ def folder(
     ``labels``: "folders" (the first folder below ``root`` is the class; images directly in it have none), "none", or
     a CSV file with columns file and class; ``groups``: a CSV file with columns file and group, of which none crosses
     splits. Images without a class, and those below ``unlabelled``, all go to pretrain, with their whole groups.
-    ``broken`` and ``blank`` images are skipped, or stop. Raises ValueError on a bad value or too few images.
+    ``broken`` and ``blank`` images are skipped, or stop; links out of a folder are skipped unless ``follow_links``.
+    ``workers`` processes decode, None: one a core. Raises ValueError on a bad value or too few images.
     """
     _check(size, channels, bits, broken, blank, fractions, seed)
+    check.flag("data.source.follow_links", follow_links)
+    if workers is not None:
+        check.number("data.source.workers", workers, at_least=1, whole=True)
     for key, path in (("root", root), ("unlabelled", unlabelled), ("labels", labels), ("groups", groups)):
         if not isinstance(path, str) and (path is not None or key == "labels"):
             raise ValueError(f"data.source.{key} must be a path, got {path!r}")
-    known, paths = _list(root, unlabelled, labels, groups)
-    staged = stage(Path(staging), paths, size=size, channels=channels, bits=bits)
+        if path is not None and path != path.encode(errors="ignore").decode():  # the manifest names it
+            raise ValueError(f"data.source.{key} must be a path in UTF-8, got {path!r}: rename it or link to it")
+    known, paths = _list(root, unlabelled, labels, groups, follow_links)
+    staged = stage(Path(staging), paths, size=size, channels=channels, bits=bits, processes=workers)
     del paths  # of a million images a tenth of the memory
-    skipped = _skipped(known.names, staged, {BROKEN: broken, BLANK: blank})
-    kept = np.flatnonzero(staged.facts["state"] == GOOD)
-    if len(kept) < LEAST:
-        raise ValueError(f"{root} must hold at least {LEAST} images that can be used, got {len(kept)}")
-    group = kept if known.groups is None else numbered([known.groups[place] for place in kept])[0]
-    classes = [known.classes[place] for place in kept]
-    labelled = [label for label in classes if label is not None]
-    number, class_names = numbered(labelled)
-    numbers = np.full(len(kept), -1, dtype=np.int64)
-    numbers[[place for place, label in enumerate(classes) if label is not None]] = number
-    parts = _split(group, numbers, fractions, seed)
-    sizes = np.stack([staged.facts["width"][kept], staged.facts["height"][kept]], axis=1)
-    everything = Source(
-        Rows(staged.pixels, kept),
-        group,
-        {"class": numbers} if labelled else {},
-        tuple(known.names[place] for place in kept),
-        sizes,
-        class_names,
-    )
+    skipped = [(name, OUTSIDE) for name in known.outside]
+    skipped += _skipped(known.names, staged, {BROKEN: broken, BLANK: blank})
+    everything = _everything(root, known, staged)
+    numbers = everything.labels.get("class", np.full(len(everything.group), -1))
+    parts = _split(everything.group, numbers, fractions, seed)
     return DataSet({split: everything.take(index) for split, index in parts.items()}, skipped)
 
 
@@ -96,14 +91,14 @@ def _check(
         raise ValueError(f"data.source.fractions must add up to 1, got {sum(fractions.values()):g}")
 
 
-def _list(root: str, unlabelled: str | None, labels: str, groups: str | None) -> tuple[_Known, list[str]]:
+def _list(
+    root: str, unlabelled: str | None, labels: str, groups: str | None, follow_links: bool
+) -> tuple[_Known, list[str]]:
     """What is known of the files, and their paths."""
-    names, paths = _images("data.source.root", root)
-    if len(paths) < LEAST and unlabelled is None:
-        raise ValueError(f"{root} must hold at least {LEAST} images ({', '.join(SUFFIXES)}), got {len(paths)}")
-    classes = _classes(root, names, labels)
+    names, paths, outside = _images("data.source.root", root, LEAST if unlabelled is None else 0, follow_links)
+    classes = _classes(root, names, labels, outside)
     if unlabelled is not None:
-        more, more_paths = _images("data.source.unlabelled", unlabelled)
+        more, more_paths, more_outside = _images("data.source.unlabelled", unlabelled, 1, follow_links)
         twice = sorted(set(more_paths) & set(paths))
         if twice:
             raise ValueError(
@@ -113,44 +108,36 @@ def _list(root: str, unlabelled: str | None, labels: str, groups: str | None) ->
         if both and groups is not None:
             raise ValueError(f"{groups} can't tell images of one name apart: {both[0]!r} is in both folders")
         names, paths, classes = names + more, paths + more_paths, classes + [None] * len(more)
+        outside = outside + more_outside
     if groups is None:
-        return _Known(names, classes, None), paths
-    found = read_column(groups, "group", names)
+        return _Known(names, classes, None, outside), paths
+    found = read_column(groups, "group", names, outside)
     alone = [name for name, group in zip(names, found, strict=True) if group is None]
     if alone:
         raise ValueError(f"{groups} has no group for {len(alone)} images, the first {alone[0]!r}")
-    return _Known(names, classes, [str(group) for group in found]), paths
+    return _Known(names, classes, [str(group) for group in found], outside), paths
 
 
-def _images(what: str, root: str) -> tuple[list[str], list[str]]:
-    """The names below the folder and the paths of all images there; hidden files and folders aren't looked at."""
+def _images(what: str, root: str, least: int, follow_links: bool) -> Listed:
+    """Raises ValueError where ``root`` is no folder, or holds fewer than ``least`` images."""
     if root is None or not Path(root).is_dir():
         why = "" if root is None else ", which is a file" if Path(root).exists() else ", which doesn't exist"
         raise ValueError(f"{what} must be a folder of images, got {root!r}{why}")
-
-    def walk(folder: str, above: frozenset[str]) -> Iterator[str]:
-        above |= {os.path.realpath(folder)}
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    if os.path.realpath(entry.path) not in above:  # a link may lead back
-                        yield from walk(entry.path, above)
-                elif entry.name.lower().endswith(PICTURES) and entry.is_file():
-                    yield entry.path
-
-    paths = list(walk(str(root), frozenset()))
-    return [os.path.relpath(path, root) for path in paths], [str(Path(path).absolute()) for path in paths]
+    found = image_files(root, PICTURES, follow_links)
+    if len(found.names) < least:
+        wanted = f"{what}={root} must hold at least {least} image{'s' if least != 1 else ''} ({', '.join(SUFFIXES)})"
+        links = f" (links that lead out of it: {len(found.outside)}, {FOLLOW} them)" if found.outside else ""
+        raise ValueError(f"{wanted}, got {len(found.names)}{links}")
+    return found
 
 
-def _classes(root: str, names: list[str], labels: str) -> list[str | None]:
+def _classes(root: str, names: list[str], labels: str, outside: list[str]) -> list[str | None]:
     if labels == "none":
         return [None] * len(names)
     if labels != "folders":
         if not Path(labels).is_file():
             raise ValueError(f"data.source.labels must be folders, none or a CSV file that exists, got {labels!r}")
-        found = read_column(labels, "class", names)
+        found = read_column(labels, "class", names, outside)
         if set(found) <= {None}:
             raise ValueError(f"{labels} gives no image a class: data.source.labels=none packs them without")
         return found
@@ -179,6 +166,27 @@ def _skipped(names: list[str], staged: Staged, policies: dict[int, str]) -> list
             )
         skipped += found
     return skipped
+
+
+def _everything(root: str, known: _Known, staged: Staged) -> Source:
+    """The images that can be used. Raises ValueError where they are too few."""
+    kept = np.flatnonzero(staged.facts["state"] == GOOD)
+    if len(kept) < LEAST:
+        raise ValueError(f"{root} must hold at least {LEAST} images that can be used, got {len(kept)}")
+    group = kept if known.groups is None else numbered([known.groups[place] for place in kept])[0]
+    classes = [known.classes[place] for place in kept]
+    labelled = [label for label in classes if label is not None]
+    number, class_names = numbered(labelled)
+    numbers = np.full(len(kept), -1, dtype=np.int64)
+    numbers[[place for place, label in enumerate(classes) if label is not None]] = number
+    return Source(
+        Rows(staged.pixels, kept),
+        group,
+        {"class": numbers} if labelled else {},
+        tuple(known.names[place] for place in kept),
+        np.stack([staged.facts["width"][kept], staged.facts["height"][kept]], axis=1),
+        tuple(map(shown, class_names)),
+    )
 
 
 def _split(group: np.ndarray, classes: np.ndarray, fractions: dict[str, float], seed: int) -> dict[str, np.ndarray]:

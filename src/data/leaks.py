@@ -7,8 +7,6 @@ import numpy as np
 from src.data.inspection import Inspection
 from src.data.source import SPLITS, Source
 
-POLICIES = ("list", "move", "refuse")
-
 
 def settle(splits: dict[str, Source], found: Inspection, policy: str) -> tuple[dict[str, Source], int]:
     """The splits after the policy, and how many images changed theirs.

@@ -5,16 +5,14 @@ from __future__ import annotations
 import csv
 import difflib
 import math
-import shutil
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from src import files
+from src import files, records
 from src.data.source import SPLITS, Rows, Source
+from src.records import ImagesManifest, LabelsManifest
 
 FORMAT = 1
 CHUNK = 2048  # images in memory at a time
@@ -38,30 +36,12 @@ class Manifest(NamedTuple):
         return channels, height, width
 
 
-def write_pack(
-    folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any], studies: Sequence[str] = ()
-) -> Manifest:
-    """Pack the splits below ``folder``, each half whole or not at all.
-
-    Raises ValueError where groups cross splits, or where this would replace the images of ``studies`` by others.
-    """
+def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> Manifest:
+    """Write images/ and labels/ below ``folder``. Raises ValueError where groups cross splits."""
     check_groups(splits)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        entries = _write_images(partial / "images", name, splits, config)
-        if studies and entries != read_manifest(folder).splits:
-            raise ValueError(
-                f"{folder} holds other images than these, those of {', '.join(f'study {name}' for name in studies)}: "
-                f"choose data.name=<another name>, or delete {folder} first if nobody needs that any more"
-            )
-        _write_labels(partial / "labels", splits, {split: entry["checksum"] for split, entry in entries.items()})
-        folder.mkdir(exist_ok=True)
-        for half in ("images", "labels"):
-            shutil.rmtree(folder / half, ignore_errors=True)
-            (partial / half).replace(folder / half)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = _write_images(folder / "images", name, splits, config)
+    _write_labels(folder / "labels", splits, {split: entry["checksum"] for split, entry in entries.items()})
     return read_manifest(folder)
 
 
@@ -74,7 +54,7 @@ def check_groups(splits: dict[str, Source]) -> None:
 
 
 def _write_images(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> dict[str, Any]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     entries = {}
     sums = {}
     for split, source in splits.items():
@@ -133,7 +113,7 @@ def _statistics(total: list[int], squares: list[int], shape: tuple[int, ...]) ->
 
 
 def _write_labels(folder: Path, splits: dict[str, Source], images: dict[str, str]) -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     checksums = {}
     for split in SPLITS[1:]:
         source = splits[split]
@@ -152,20 +132,9 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / "images" / "manifest.json"
     if not path.exists():
         raise ValueError(f"no packed data in {folder}/images: {_prepare(folder)}")
-    try:
-        raw = files.read_json(path)
-        if raw["format"] != FORMAT:
-            raise ValueError(f"format {raw['format']}")
-        return Manifest(
-            raw["name"],
-            folder,
-            tuple(raw["mean"]),
-            tuple(raw["std"]),
-            raw["splits"],
-            bool(raw["config"].get("oriented", False)),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a manifest of format {FORMAT} ({error}): {_prepare(folder)}") from None
+    raw = records.read(path, ImagesManifest, _prepare(folder))
+    oriented = bool(raw["config"].get("oriented", False))
+    return Manifest(raw["name"], folder, tuple(raw["mean"]), tuple(raw["std"]), dict(raw["splits"]), oriented)  # type: ignore[arg-type]
 
 
 def open_images(manifest: Manifest, split: str) -> np.ndarray:
@@ -189,7 +158,7 @@ def read_names(manifest: Manifest, split: str) -> list[str]:
     if path is None:
         return []
     with path.open(newline="", errors="surrogateescape") as file:
-        return [row["file"] for row in csv.DictReader(file)]
+        return [files.plain_cell(row["file"]) for row in csv.DictReader(file)]
 
 
 def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
@@ -197,8 +166,8 @@ def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
     folder = manifest.folder / "labels"
     if not (folder / "manifest.json").exists():
         raise ValueError(f"no labels in {folder}: {_prepare(manifest.folder)}")
-    about = files.read_json(folder / "manifest.json")
-    if about.get("images", {}).get(split) != manifest.splits[split]["checksum"]:
+    about = records.read(folder / "manifest.json", LabelsManifest, _prepare(manifest.folder))
+    if about["images"].get(split) != manifest.splits[split]["checksum"]:
         raise ValueError(f"{folder} labels other images than {manifest.folder}/images: run python -m src.prepare again")
     _verify(folder / f"{split}.csv", about["checksums"][split])
     with (folder / f"{split}.csv").open(newline="") as file:
@@ -225,5 +194,6 @@ def _verify(path: Path, expected: str) -> None:
     actual = files.checksum(path)
     if actual != expected:
         raise ValueError(
-            f"{path} was altered (checksum {actual}, its manifest says {expected}): run python -m src.prepare again"
+            f"{path} was altered (checksum {actual}, its manifest says {expected}): move {path.parent.parent} away and "
+            "run python -m src.prepare again"
         )

@@ -9,6 +9,7 @@ from PIL import Image
 
 from src import check
 from src.data.source import Rows, Source
+from src.data.staging import claim
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn")
 CHUNK = 2048  # images in memory at a time
@@ -77,7 +78,7 @@ def _stage(path: Path, size: int, folder: Path) -> Rows:
     shape = (3, 96, 96)
     length = math.prod(shape)
     count = path.stat().st_size // length
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder)
     with (folder / "pixels.npy").open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, size, size)}
         np.lib.format.write_array_header_1_0(file, header)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from src import check
-from src.data.source import Source
+from src.data.source import SPLITS, Source
 
 CLASSES = ("disc", "triangle", "square", "pentagon", "star", "cross", "ring", "crescent", "heart", "arrow")
 TEXTURES = ("plain", "stripes", "checks", "dots")
@@ -37,6 +37,8 @@ def shapes(
     check.interval("data.source.texture_contrast", texture_contrast, at_least=0, at_most=1)
     check.number("data.source.background", background, at_least=0, at_most=1)
     check.number("data.source.noise", noise, at_least=0, at_most=1)
+    check.keyed("data.source.images", images, SPLITS)
+    check.number("data.source.seed", seed, at_least=0, whole=True)
     splits, first = {}, 0
     for number, (split, count) in enumerate(images.items()):
         check.number(f"data.source.images.{split}", count, at_least=len(CLASSES), whole=True)

@@ -6,8 +6,9 @@ import hashlib
 import io
 import multiprocessing
 import os
-import shutil
+import resource
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import AvifImagePlugin
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from src import files, interrupts
-from src.data.decode import decode
+from src.data.decode import MOST_BYTES, decode
 from src.screen import make_console
 
 CHUNK = 64  # files that a worker takes at a time
@@ -39,11 +41,13 @@ class Staged(NamedTuple):
 def stage(
     folder: Path, paths: Sequence[str], *, size: int, channels: int, bits: int, processes: int | None = None
 ) -> Staged:
-    """Decode the files into ``folder``, or take what an earlier run of the same files and settings left there."""
+    """Decode the files into ``folder``, or take what an earlier run of the same files and settings left there.
+
+    ``processes``: that decode at a time; None: one a core. Raises ValueError where one of them is killed.
+    """
     identity = _identity(paths, size, channels, bits)
     if not (folder / "identity").exists() or (folder / "identity").read_text() != identity:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        claim(folder)
         shape = (len(paths), channels, size, size)
         np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
         np.save(folder / "facts.npy", np.zeros(len(paths), FACTS))
@@ -54,6 +58,35 @@ def stage(
     if len(left):
         _decode_all(journal, paths, left, size, channels, bits, processes or len(os.sched_getaffinity(0)))
     return Staged(folder / "pixels.npy", journal.facts, journal.problems)
+
+
+def claim(folder: Path) -> None:
+    """Make ``folder`` an empty one to decode into. Raises ValueError where it holds what nobody decoded there."""
+    known = {"pixels.npy", "facts.npy", "problems.txt", "identity"}
+    if folder.exists():
+        strange = sorted(path.name for path in folder.iterdir() if path.name not in known and not _partial(path))
+        if strange or (any(folder.iterdir()) and not (folder / "identity").is_file()):
+            what = strange[0] if strange else "files"
+            raise ValueError(f"data.source.staging={folder} holds {what!r}, of somebody else: name a new folder")
+        clear(folder)
+    folder.mkdir(parents=True)
+    (folder / "identity").touch()  # whose folder it is
+
+
+def clear(folder: Path) -> None:
+    """Remove what ``claim`` and ``stage`` have written, and the folder where nothing else is in it."""
+    if not folder.exists():
+        return
+    for path in list(folder.iterdir()):
+        if path.name in ("pixels.npy", "facts.npy", "problems.txt") or _partial(path):
+            path.unlink()
+    if {path.name for path in folder.iterdir()} == {"identity"}:
+        (folder / "identity").unlink()
+        folder.rmdir()
+
+
+def _partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(files.PARTIAL)
 
 
 def _identity(paths: Sequence[str], size: int, channels: int, bits: int) -> str:
@@ -95,8 +128,43 @@ def _decode_all(
     journal: _Journal, paths: Sequence[str], left: np.ndarray, size: int, channels: int, bits: int, processes: int
 ) -> None:
     pixels = str(journal.folder / "pixels.npy")
+    offset = int(np.load(pixels, mmap_mode="r").offset)
     chunks = (left[first : first + CHUNK] for first in range(0, len(left), CHUNK))
-    bar = Progress(
+    bar = _make_bar()
+    task = bar.add_task("", total=len(paths), completed=len(paths) - len(left), facts="")
+    processes = min(processes, -(-len(left) // CHUNK))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_begin_worker, initargs=(MOST_BYTES,))
+    running: dict[Future[tuple[np.ndarray, dict[int, str]]], np.ndarray] = {}
+    interrupts.wait_for_points(True)
+    try:
+        with bar:
+            while True:
+                interrupts.point()
+                while len(running) < 4 * processes and (chunk := next(chunks, None)) is not None:
+                    mine = [paths[i] for i in chunk]
+                    running[pool.submit(_decode_chunk, pixels, offset, chunk, mine, size, channels, bits)] = chunk
+                if not running:
+                    break
+                for job in wait(running, return_when=FIRST_COMPLETED).done:
+                    places = running.pop(job)
+                    journal.add(places, *job.result())
+                    facts = f"{len(journal.problems)} broken" if journal.problems else ""
+                    bar.update(task, advance=len(places), facts=facts)
+    except BrokenProcessPool:
+        lower = f"a smaller data.source.workers, of {processes}" if processes > 1 else "more memory"
+        raise ValueError(
+            "a process that decodes images was killed, as happens where memory runs out (a large image takes up to "
+            f"{MOST_BYTES / 1e9:g} GB): what was decoded is kept, run this again with {lower}"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+        journal.save()
+        interrupts.wait_for_points(False)
+
+
+def _make_bar() -> Progress:
+    return Progress(
         TextColumn("decoding"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -107,51 +175,41 @@ def _decode_all(
         console=make_console(),
         transient=True,
     )
-    task = bar.add_task("", total=len(paths), completed=len(paths) - len(left), facts="")
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(processes, -(-len(left) // CHUNK)),
-        mp_context=context,
-        initializer=_begin_worker,
-    )
-    running: dict[Future[tuple[np.ndarray, dict[int, str]]], np.ndarray] = {}
-    interrupts.wait_for_points(True)
-    try:
-        with bar:
-            while True:
-                interrupts.point()
-                while len(running) < 4 * processes and (chunk := next(chunks, None)) is not None:
-                    job = pool.submit(_decode_chunk, pixels, chunk, [paths[i] for i in chunk], size, channels, bits)
-                    running[job] = chunk
-                if not running:
-                    break
-                for job in wait(running, return_when=FIRST_COMPLETED).done:
-                    places = running.pop(job)
-                    journal.add(places, *job.result())
-                    facts = f"{len(journal.problems)} broken" if journal.problems else ""
-                    bar.update(task, advance=len(places), facts=facts)
-    except BrokenProcessPool:
-        raise ValueError(
-            "a process that decodes images was killed, as happens where memory runs out: what was decoded is kept, "
-            "run this again"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-        journal.save()
-        interrupts.wait_for_points(False)
 
 
-def _begin_worker() -> None:
+def _begin_worker(most: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes its complaints there, over the bar
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # every core has a process, and each thread takes memory
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _limit_memory(most)
+
+
+def _end_with_parent() -> None:
+    """A process that was killed can't tell those it started, which would wait for its next word for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _limit_memory(most: int) -> None:
+    """Have the system refuse this process more than ``most`` bytes beyond what it has, where it says what that is."""
+    held = Path("/proc/self/statm")
+    if not held.exists():
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = int(held.read_text().split()[0]) * resource.getpagesize() + most
+    limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *limits]), hard))
 
 
 def _decode_chunk(
-    pixels: str, places: np.ndarray, paths: list[str], size: int, channels: int, bits: int
+    pixels: str, offset: int, places: np.ndarray, paths: list[str], size: int, channels: int, bits: int
 ) -> tuple[np.ndarray, dict[int, str]]:
+    """``offset``: of the first image in the file, which may be larger than the memory that this process may map."""
     facts = np.zeros(len(paths), FACTS)
     problems = {}
-    offset = int(np.load(pixels, mmap_mode="r").offset)
     with Path(pixels).open("rb+") as file:
         for row, (place, path) in enumerate(zip(places.tolist(), paths, strict=True)):
             try:

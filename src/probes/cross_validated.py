@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Int
+from pydantic import ConfigDict, with_config
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from src import check
 from src.probes.knn import knn as knn_probe
@@ -13,8 +15,20 @@ from src.probes.linear import linear as linear_probe
 from src.rng import generator
 
 
+@with_config(ConfigDict(extra="forbid"))
+class KnnSettings(TypedDict):
+    k: int
+    temperature: float
+
+
+@with_config(ConfigDict(extra="forbid"))
+class LinearSettings(TypedDict):
+    strengths: Sequence[float]
+    seed: int
+
+
 def cross_validated(
-    fitted: Labelled, scored: Labelled, *, folds: int, seed: int, knn: dict[str, Any], linear: dict[str, Any]
+    fitted: Labelled, scored: Labelled, *, folds: int, seed: int, knn: KnnSettings, linear: LinearSettings
 ) -> Score:
     """Accuracy of kNN and the linear probe on held-out folds of ``fitted`` alone, with standard errors over folds.
 

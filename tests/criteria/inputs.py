@@ -52,7 +52,7 @@ def given(kind: str, e: Tensor) -> Tensor:
 
 def scored(name: str, tensor: Tensor) -> Any:
     """What a criterion returns with the settings of its yaml."""
-    return build(CONFIGS[name]["score"])(tensor)
+    return build("criterion", CONFIGS[name]["score"])(tensor)
 
 
 def value(name: str, tensor: Tensor) -> float:

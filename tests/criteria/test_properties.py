@@ -58,7 +58,7 @@ def test_not_blind_to_anything_else(name: str, change: str) -> None:
 @pytest.mark.parametrize("name", ["idest", "cluster_learnability", "rotation_probe", "sigreg"])
 def test_the_same_seed_gives_the_same_value_and_another_seed_another(name: str) -> None:
     tensor = given(CONFIGS[name]["input"], embeddings(2))
-    score = build(CONFIGS[name]["score"])
+    score = build("criterion", CONFIGS[name]["score"])
     state = torch.get_rng_state()
     assert score(tensor) == score(tensor)
     assert len({score(tensor, seed=seed) for seed in range(6)}) > 1
@@ -124,7 +124,7 @@ def test_the_columns_of_a_pool_are_other_criteria_in_a_space_of_theirs(name: str
 
 @pytest.mark.parametrize(("name", "criterion"), CONFIGS.items(), ids=list(CONFIGS))
 def test_settings_live_in_the_yaml_alone(name: str, criterion: dict) -> None:
-    function = build(criterion["score"]).func
+    function = build("criterion", criterion["score"]).func
     given_here, *rest = inspect.signature(function).parameters.values()
     assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in rest)
     assert given_here.default is given_here.empty
@@ -166,4 +166,4 @@ def test_what_is_returned_is_plain_numbers(name: str) -> None:
 def test_a_wrong_setting_is_refused_by_its_key(name: str, setting: str, wrong: float) -> None:
     tensor = given(CONFIGS[name]["input"], embeddings(0))
     with pytest.raises(ValueError, match=rf"^criterion\.score\.{setting} of {name} must be .*, got {wrong}$"):
-        build(CONFIGS[name]["score"])(tensor, **{setting: wrong})
+        build("criterion", CONFIGS[name]["score"])(tensor, **{setting: wrong})
