@@ -53,7 +53,8 @@ def main() -> None:
     for path in sorted(FOLDER.glob("*.yaml")):
         criterion: dict[str, Any] = yaml.safe_load(path.read_text())
         if criterion["input"] in given:
-            total += timed(criterion["name"], partial(build("criterion", criterion["score"]), given[criterion["input"]]))[0]
+            score = build("criterion", criterion["score"])
+            total += timed(criterion["name"], partial(score, given[criterion["input"]]))[0]
     print(f"{'total':>20}: {total[0]:6.3f} s wall {total[1]:6.3f} s CPU for {IMAGES:,} x {FEATURES}")
 
     sigma, (_, exact) = given["singular_values"], timed("float64 svdvals", lambda: torch.linalg.svdvals(e.double()))
