@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ CONF = str(Path(__file__).resolve().parent.parent / "conf")
 LOWERED = ("batch_size", "model.width", "evaluation.images", "data.source.size")  # where memory runs out
 MEMORY = re.compile(
     "(?i)out of memory|not enough memory|can.t allocate memory|alloc_failed|bad_alloc|can.t start new thread"
+    "|failed to map segment"  # of a library that is loaded just then
 )
 
 
@@ -55,6 +57,7 @@ def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
             lowered = [key for key in LOWERED if OmegaConf.select(config, key) is not None]
             raise SystemExit(f"error: {_explain(error, lowered)}") from None
 
+    warnings.filterwarnings("error", "Callback .* raised")  # Hydra would only warn of it and go on
     interrupts.listen()
     with one_line(config_name):
         _check_arguments()
@@ -71,6 +74,8 @@ def one_line(config_name: str) -> Iterator[None]:
         raise
     except BaseException as error:
         _let_go_of_output()
+        if isinstance(error, UserWarning) and error.__context__ is not None:
+            error = error.__context__  # what a callback raised
         if interrupts.asked():
             if processes.rank() == 0 and not isinstance(error.__context__, SystemExit):  # which has said it
                 again = f"python -m src.{config_name} {shlex.join(sys.argv[1:])}".rstrip()
@@ -103,7 +108,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether Python, torch on any device, or the system had no memory left."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(MEMORY.search(str(error))))
+    told = isinstance(error, (RuntimeError, ImportError)) and MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or bool(told)
 
 
 PLACES = ("hydra.run", "hydra.sweep", "hydra.output_subdir", "hydra.job.chdir", "hydra.searchpath")

@@ -41,9 +41,9 @@ def _read(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other pickle protocols, which are refused below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception:  # a reader that stumbles in a file of another kind raises anything, struct.error too
+    except Exception as error:  # a reader that stumbles in a file of another kind raises anything, struct.error too
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.filename):
+            raise
         raise ValueError(
             f"{path} is neither a safetensors file nor a plain state dict of tensors: save model.state_dict() alone"
         ) from None

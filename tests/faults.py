@@ -1,29 +1,43 @@
-"""Kills at random moments: `python -m tests.faults 50` draws fifty, the suite runs the first five.
+"""What a machine may do: `python -m tests.faults 50` draws fifty scenarios, the suite runs the first seven.
 
-Each scenario starts a sweep, kills it (by the clock, at the n-th step of a file write, or `dvc repro` with all its
-children), runs the same command again to its end, and compares with an unbroken run: the study, every trial and
-snapshot, the criteria and the selection byte for byte, and MLflow for missing or doubled points.
+Each scenario lets something happen to a command: it is killed (by the clock, at the n-th step of writing a file, or as
+`dvc repro` with all its children), asked to end, finds the disk full at the n-th step, or MLflow's store unwritable or
+gone. Then the same command runs to its end, and is compared with an unbroken run: the study, every trial and snapshot,
+the criteria and the selection byte for byte, and MLflow for missing or doubled points.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from tests.pipeline import DVC, environment, make_pipeline, repro
 from tests.project import Project
 
-KINDS = ("write", "clock", "write", "clock", "write", "repro")
-IN_SUITE = 5  # a killed `dvc repro` takes a minute; tests/test_pipeline.py has one
-FEWEST_WRITES, MOST_WRITES = 2, 60
+KINDS = (
+    *("write", "full", "terminated", "unwritable", "clock", "workers", "missing"),
+    *("filling", "write", "full", "terminated", "repro"),
+)
+IN_SUITE = 7  # each of the others takes minutes, or is one of these at another moment
+MOST_STEPS = 400  # of writing, of the some 600 in a sweep
 EARLIEST, LATEST = 0.5, 4.0  # seconds: from composing the configuration to the last trial
+PATIENCE = 100  # seconds that a sweep may take whose MLflow store fails; MLflow alone would try for 200
+ASIDE = ("warning: MLflow can't be written", "ends after this step")  # what else may be said on stderr
+PHOTOS = ["data=folder", "data.name=photos", "data.source.root=photos", "data.source.workers=2"]
 
 
 def unbroken(folder: Path, database: Path) -> Project:
@@ -43,25 +57,155 @@ def survive(number: int, folder: Path, database: Path, reference: Project) -> st
     """One scenario; raises AssertionError where the outcome differs, returns what was done."""
     draw = random.Random(number)
     kind = KINDS[number % len(KINDS)]
+    if kind == "filling" and number > len(KINDS):
+        kind = "full"  # that one takes minutes and has nothing to draw
     if kind == "repro":
         return _kill_repro(draw, folder, database, reference)
     project = Project(folder, database)
-    project.prepare()
-    if kind == "write":
-        moment = draw.randint(FEWEST_WRITES, MOST_WRITES)
-        killed = project.run("train", *_sweep(project), KILL_AT_WRITE=str(moment)).returncode < 0
-        done = f"write {moment}"
-    else:
-        seconds = draw.uniform(EARLIEST, LATEST)
-        killed = project.kill_after(seconds, "train", *_sweep(project))
-        done = f"after {seconds:.1f} s"
+    if kind == "workers":
+        return _kill_the_parent_of_workers(draw, project)
+    shutil.copytree(reference.folder / "data", project.folder / "data")
+    done = SWEEPS[kind](draw, project)
     project.ok("train", *_sweep(project))
     project.ok("selection", "study=tiny")
     ours, theirs = project.fingerprint(), reference.fingerprint()
     assert ours.keys() == theirs.keys(), sorted(ours.keys() ^ theirs.keys())
     assert [name for name in ours if ours[name] != theirs[name]] == []
     assert mirrored(project) == mirrored(reference)
-    return f"{'killed' if killed else 'ended before the kill'}, {done}: identical"
+    return f"{done}: identical"
+
+
+def _ended(reached: bool, what: str) -> str:
+    return what if reached else f"ended before it was {what}"
+
+
+def _in_one_line(err: str, beginning: str, content: str) -> None:
+    lines = [line for line in err.splitlines() if line and not line.startswith(ASIDE)]
+    assert len(lines) == 1 and lines[0].startswith(beginning) and content in lines[0], err
+
+
+def _kill_at_write(draw: random.Random, project: Project) -> str:
+    moment = draw.randint(2, MOST_STEPS)
+    killed = project.run("train", *_sweep(project), KILL_AT_WRITE=str(moment)).returncode < 0
+    return _ended(killed, f"killed at step {moment} of writing")
+
+
+def _kill_by_the_clock(draw: random.Random, project: Project) -> str:
+    seconds = draw.uniform(EARLIEST, LATEST)
+    return _ended(project.kill_after(seconds, "train", *_sweep(project)), f"killed after {seconds:.1f} s")
+
+
+def _fill_the_disk(draw: random.Random, project: Project) -> str:
+    moment = draw.randint(2, MOST_STEPS)
+    found = project.run("train", *_sweep(project), KILL_AT_WRITE=str(moment), FAULT="full")
+    if found.returncode:
+        _in_one_line(found.stderr, "error: ", "No space left on device")
+    return _ended(found.returncode != 0, f"without space from step {moment} of writing")
+
+
+def _fill_the_disk_again_and_again(draw: random.Random, project: Project) -> str:
+    """At the first step of writing, then at the second of what was left to do, and so on to the end."""
+    for moment in itertools.count(1):
+        found = project.run("train", *project.sweep(), KILL_AT_WRITE=str(moment), FAULT="full")
+        if found.returncode:
+            _in_one_line(found.stderr, "error: ", "No space left on device")
+        elif not found.stderr:
+            break
+    return f"without space {moment - 1} times, each a step of writing later"
+
+
+def _terminate(draw: random.Random, project: Project) -> str:
+    number, seconds = draw.choice((signal.SIGTERM, signal.SIGHUP)), draw.uniform(EARLIEST, LATEST)
+    process = project.start("train", *_sweep(project))
+    time.sleep(seconds)
+    with suppress(ProcessLookupError):  # it has ended
+        process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode in (0, 128 + number, -number), err  # the last where it hadn't begun to listen
+    if process.returncode == 128 + number:
+        _in_one_line(err, "interrupted; what was finished is kept", "goes on: python -m src.train -m sweep=random")
+    return _ended(process.returncode == 128 + number, f"asked to end by {number.name} after {seconds:.1f} s")
+
+
+def _forbid_the_store(draw: random.Random, project: Project) -> str:
+    mlruns, database = project.folder / "mlruns", project.folder / "mlruns" / "mlflow.db"
+    empty = draw.random() < 0.5
+    if empty:
+        database.rename(project.folder / "elsewhere")
+    else:
+        database.chmod(0o444)
+    mlruns.chmod(0o555)
+    started = time.monotonic()
+    found = project.run("train", *_sweep(project), KILL_AT_WRITE="1", FAULT="unprivileged")
+    assert found.returncode == 0 and found.stderr.count("\n") == 1, found.stderr
+    assert found.stderr.startswith("warning: MLflow can't be written (mlruns/mlflow.db: "), found.stderr
+    assert time.monotonic() - started < PATIENCE
+    mlruns.chmod(0o755)
+    if empty:
+        (project.folder / "elsewhere").rename(database)
+    database.chmod(0o644)
+    return f"with {'an empty' if empty else 'a'} read-only mlruns"
+
+
+def _lose_the_store(draw: random.Random, project: Project) -> str:
+    """Before the command or while it runs."""
+    seconds = draw.choice((0.0, draw.uniform(EARLIEST, LATEST)))
+    if seconds == 0:
+        shutil.rmtree(project.folder / "mlruns")
+    process = project.start("train", *_sweep(project))
+    time.sleep(seconds)
+    shutil.rmtree(project.folder / "mlruns", ignore_errors=True)  # which may be written to just then
+    _, err = process.communicate()
+    assert process.returncode == 0 and all(line.startswith(ASIDE) for line in err.splitlines()), err
+    return f"without mlruns from {seconds:.1f} s on"
+
+
+SWEEPS: dict[str, Callable[[random.Random, Project], str]] = {
+    "write": _kill_at_write,
+    "clock": _kill_by_the_clock,
+    "full": _fill_the_disk,
+    "filling": _fill_the_disk_again_and_again,
+    "terminated": _terminate,
+    "unwritable": _forbid_the_store,
+    "missing": _lose_the_store,
+}
+
+
+def _kill_the_parent_of_workers(draw: random.Random, project: Project) -> str:
+    """Those that decode images end with whoever started them, and the same command packs what an unbroken one does."""
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (1500, 48, 48, 3), dtype=np.uint8)):
+        path = project.folder / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    process = project.start("prepare", *PHOTOS)
+    project.wait_for("data/.photos.staging/facts.npy", process)
+    while len(_session(process.pid)) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(seconds := draw.uniform(0, 2))
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    end = time.monotonic() + 30
+    while left := _session(process.pid):
+        assert time.monotonic() < end, f"processes {left} of a killed prepare go on"
+        time.sleep(0.05)
+    packed = []
+    for _ in range(2):
+        project.ok("prepare", *PHOTOS)
+        packed.append({path.name: path.read_bytes() for path in (project.folder / "data/photos/images").iterdir()})
+    assert packed[0] == packed[1]
+    return _ended(process.returncode == -signal.SIGKILL, f"killed {seconds:.1f} s into decoding") + ": identical"
+
+
+def _session(leader: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+            if state != "Z" and int(session) == leader:
+                found.append(int(path.parent.name))
+    return found
 
 
 def _kill_repro(draw: random.Random, folder: Path, database: Path, reference: Project) -> str:

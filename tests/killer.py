@@ -1,24 +1,100 @@
-"""Run first in a process under test: ends it, as kill -9 would, at the n-th step of writing a file."""
+"""Run first in a process under test: what the machine does to it, at the n-th step of writing a file.
+
+FAULT says what: ``kill`` ends the process as kill -9 would; ``full`` fails that step and every later one as a full
+disk does, an appended line half written; ``memory`` leaves the process no more memory than it has, and ``MORE_MEMORY``
+bytes; ``unprivileged`` makes root obey the permissions of files, at once.
+"""
 
 from __future__ import annotations
 
+import builtins
+import ctypes
+import errno
+import io
 import os
+import resource
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-if "KILL_AT_WRITE" in os.environ:
-    left = int(os.environ["KILL_AT_WRITE"])
+CAPABILITIES = 0x20080522  # version 3 of the system call's structures: two words of each set
+OVERRIDES = 0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
-    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any, **keywords: Any) -> Any:
-            global left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **keywords)
+left = int(os.environ["KILL_AT_WRITE"])
+fault = os.environ.get("FAULT", "kill")
 
-        return wrapper
 
+def step() -> None:
+    global left
+    left -= 1
+    if left == 0 and fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if left == 0 and fault == "memory":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + int(os.environ["MORE_MEMORY"])
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    if left <= 0 and fault == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(*arguments: Any, **keywords: Any) -> Any:
+        step()
+        return call(*arguments, **keywords)
+
+    return wrapper
+
+
+class Appended:
+    """A file opened for appending, whose every write is a step and may come to half."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __enter__(self) -> Appended:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.file.close()
+
+    def write(self, content: Any) -> int:
+        try:
+            step()
+        except OSError:
+            self.file.write(content[: len(content) // 2])
+            self.file.flush()
+            raise
+        return int(self.file.write(content))
+
+
+really_open = io.open
+
+
+def opened(file: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
+    if set(mode) & set("wxa") and not str(file).startswith("/dev/"):
+        step()
+    found = really_open(file, mode, *arguments, **keywords)
+    return Appended(found) if "a" in mode else found
+
+
+def obey_permissions() -> None:
+    header = (ctypes.c_uint32 * 2)(CAPABILITIES, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of the low word, then of the high one
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, sets) == 0
+    for kind in range(3):
+        sets[kind] &= ~OVERRIDES
+    assert libc.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
+
+
+if fault == "unprivileged":
+    obey_permissions()
+else:
     os.fsync = counted(os.fsync)
     os.replace = counted(os.replace)
+    os.mkdir = counted(os.mkdir)
+    io.open = builtins.open = opened

@@ -1,8 +1,10 @@
-"""What may go wrong outside: kills, a full disk, a locked or unreachable MLflow store."""
+"""What may go wrong outside: kills, signals, a full disk, no memory, a locked, unreachable or unwritable MLflow store."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -10,9 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from src.app import out_of_memory
 from tests.faults import IN_SUITE, KINDS, mirrored, survive, unbroken
-from tests.project import ROOT, Project
+from tests.project import ROOT, TINY_TRIAL, Project, clean_environment
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +25,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Proje
 
 
 @pytest.mark.parametrize("number", range(IN_SUITE), ids=KINDS[:IN_SUITE])
-def test_a_kill_and_a_rerun_give_the_identical_study(
+def test_the_same_command_goes_on_to_the_identical_study(
     number: int, tmp_path: Path, database: Path, reference: Project
 ) -> None:
-    done = survive(number, tmp_path / "killed", database, reference)
-    assert done.startswith("killed") and done.endswith("identical")
+    done = survive(number, tmp_path / "project", database, reference)
+    assert not done.startswith("ended before") and done.endswith("identical")
 
 
 def test_a_locked_mlflow_store_does_not_stop_training_and_is_caught_up(project: Project, reference: Project) -> None:
@@ -70,3 +74,73 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(project: Project, r
     project.ok("train", *project.sweep("checkpoint_seconds=0.0"))
     project.ok("selection", "study=tiny")
     assert project.fingerprint() == reference.fingerprint()
+
+
+def test_a_summary_that_cannot_be_written_is_one_line_too(project: Project, reference: Project) -> None:
+    """The last thing that train writes, after whatever else ended it."""
+    project.prepare()
+    (project.folder / "runs/tiny/study.json").mkdir(parents=True)
+    result = project.run("train", *project.sweep("checkpoint_seconds=0.0"))
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"error: \S*study.json\S*: Is a directory; what was finished is kept, run this again\n", result.stderr
+    )
+    (project.folder / "runs/tiny/study.json").rmdir()
+    project.ok("train", *project.sweep("checkpoint_seconds=0.0"))
+    project.ok("selection", "study=tiny")
+    assert project.fingerprint() == reference.fingerprint()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("arguments", [["src.sheet", "--help"], ["src.train", "-m", "dry_run=true"]], ids=str)
+def test_an_output_on_a_full_disk_is_one_line(arguments: list[str], project: Project) -> None:
+    project.prepare()
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", *arguments, *(project.sweep()[1:] if "-m" in arguments else [])],
+            cwd=project.folder,
+            env=clean_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert result.returncode == 1
+    assert result.stderr == "error: No space left on device; what was finished is kept, run this again\n"
+
+
+def test_no_memory_left_says_what_to_lower_and_keeps_what_is_finished(project: Project) -> None:
+    """The system refuses a process more than it has from the third step of writing a checkpoint on."""
+    project.prepare()
+    large = [*TINY_TRIAL, "model.width=64", "batch_size=320", "schedule.images=3200", "checkpoint_seconds=0.0"]
+    result = project.run("train", *large, KILL_AT_WRITE="36", FAULT="memory", MORE_MEMORY="0")
+    assert result.returncode == 1, result.stdout + result.stderr
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("warning: MLflow can't be written")]
+    assert errors == [
+        "error: out of memory: lower batch_size, model.width, evaluation.images or data.source.size and run this again; "
+        "what was finished is kept"
+    ]
+    assert list(project.folder.glob("runs/store/*/checkpoint.pt"))
+    assert "written: runs/hand/study.json" in result.stdout
+    project.ok("train", *large)
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+            True,
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("can't start new thread"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+    ids=repr,
+)
+def test_what_is_a_want_of_memory(error: BaseException, memory: bool) -> None:
+    assert out_of_memory(error) == memory

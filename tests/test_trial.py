@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from src import files
+from src import files, interrupts, pretraining
 from src.data.pack import Manifest
 from src.device import set_up
-from src.loop import train
+from src.loop import Step, train
 from src.pretraining import run_trial
 from src.trial import Trial, dimensions, read_trial, trial_flops
 from tests.composed import packed, trial_of
@@ -97,6 +100,48 @@ def test_a_resumed_trial_equals_an_unbroken_one_bit_for_bit(
         assert (unbroken.folder / name).read_bytes() == (broken.folder / name).read_bytes(), name
 
 
+NAMES = ("record.json", "history.json", "snapshots/0000030.safetensors", "snapshots/0000060.safetensors")
+
+
+@pytest.mark.parametrize("moment", [1, 7, 15, 16, 30, 60])
+def test_a_trial_that_is_asked_to_end_keeps_every_step(
+    moment: int, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between rows, at the last step of one and after it; nothing is trained twice."""
+    unbroken, broken = (trial_of(manifest, tmp_path / part, "method=simsiam") for part in ("a", "b"))
+    finish(unbroken, manifest)
+    trained: list[int] = []
+    really_add = pretraining._Checkpoint.add
+
+    def add(state: pretraining._Checkpoint, step: Step) -> None:
+        trained.append(step.number)
+        really_add(state, step)
+
+    monkeypatch.setattr(pretraining._Checkpoint, "add", add)
+    with monkeypatch.context() as asked:
+        asked.setattr(interrupts, "asked", lambda: len(trained) >= moment)
+        with pytest.raises(KeyboardInterrupt):
+            for _ in run_trial(broken, manifest, device="cpu", checkpoint_seconds=1e9):
+                pass
+    assert trained == list(range(1, moment + 1)) and broken.record() is None
+    finish(broken, manifest)
+    at_a_row = moment in (15, 30, 60)  # whose row was still to be written
+    assert trained == [*range(1, moment + 1), *range(moment + (not at_a_row), 61)]
+    for name in NAMES:
+        assert (unbroken.folder / name).read_bytes() == (broken.folder / name).read_bytes(), name
+
+
+def test_a_row_that_was_lost_on_whoever_was_told_of_it_is_told_again(manifest: Manifest, tmp_path: Path) -> None:
+    trial = trial_of(manifest, tmp_path)
+    progress = run_trial(trial, manifest, device="cpu", checkpoint_seconds=1e9)
+    next(progress)
+    lost = next(progress)
+    progress.close()
+    again = [update.row for update in run_trial(trial, manifest, device="cpu", checkpoint_seconds=1e9)]
+    assert again[0] == lost.row and [row["step"] for row in again] == [30, 45, 60]
+    assert [row["step"] for row in trial.history()] == [15, 30, 45, 60]
+
+
 def test_a_finished_trial_is_not_trained_again(manifest: Manifest, tmp_path: Path) -> None:
     trial = trial_of(manifest, tmp_path)
     finish(trial, manifest)
@@ -119,16 +164,115 @@ def test_an_altered_record_is_refused(manifest: Manifest, tmp_path: Path) -> Non
         read_trial(trial.folder)
 
 
+def stopped(trial: Trial, manifest: Manifest) -> Path:
+    """The checkpoint of a trial that was stopped once its second row was told."""
+    progress = run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0)
+    for _ in range(2):
+        next(progress)
+    progress.close()
+    return trial.folder / "checkpoint.pt"
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """The checkpoint with something else in it and a checksum that agrees."""
+    state = torch.load(io.BytesIO(path.read_bytes().partition(b"\n")[2]), weights_only=True)
+    change(state)
+    torch.save(state, content := io.BytesIO())
+    path.write_bytes(pretraining._digest(content.getvalue()) + b"\n" + content.getvalue())
+
+
+def refused(trial: Trial, manifest: Manifest) -> str:
+    path = trial.folder / "checkpoint.pt"
+    with pytest.raises(ValueError) as refusal:
+        next(run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0))
+    line = str(refusal.value)
+    assert line.startswith(f"{path} can't be read (") and line.endswith(f"): delete {path} and run this again"), line
+    assert "\n" not in line and trial.record() is None
+    return line
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda state: state.update(step=60), "step 60 has rows of steps [15] and 15 steps since"),
+        (lambda state: state.update(step=45), "step 45 has rows of steps [15] and 15 steps since"),
+        (lambda state: state.update(step=29), "step 29 has rows of steps [15] and 15 steps since"),
+        (lambda state: state.update(step=61), "step must be >= 1 and <= 60, got 61"),
+        (lambda state: state.update(step=0), "step must be >= 1 and <= 60, got 0"),
+        (lambda state: state.update(step=30.0), "step must be a whole number >= 1 and <= 60, got 30.0"),
+        (lambda state: state.update(step="30"), "step must be a whole number"),
+        (lambda state: state.update(rows=[]), "step 30 has rows of steps [] and 15 steps since"),
+        (lambda state: state["rows"][0].update(step=14), "step 30 has rows of steps [14]"),
+        (lambda state: state["rows"][0].update(loss=float("nan")), "a row is not finite"),
+        (lambda state: state.update(since_row=None), "step 30 has rows of steps [15] and 0 steps since"),
+        (lambda state: state.update(seconds=-1.0), "seconds must be >= 0, got -1.0"),
+        (lambda state: state.update(seconds=float("inf")), "seconds must be >= 0, got inf"),
+        (lambda state: state.update(more=1), "a key of checkpoint must be one of method, optimizer, step"),
+        (lambda state: state.pop("seconds"), "checkpoint.seconds is missing"),
+        (lambda state: state.update(method={}), "Error(s) in loading state_dict for SimCLR"),
+        (lambda state: state.update(method=5), "Expected state_dict to be dict-like"),
+        (lambda state: state.update(optimizer={}), "param_groups"),
+        (lambda state: state.update(optimizer=None), "NoneType"),
+    ],
+    ids=str,
+)
+def test_a_made_up_checkpoint_is_refused(
+    change: Callable[[dict[str, Any]], Any], reason: str, manifest: Manifest, tmp_path: Path
+) -> None:
+    trial = trial_of(manifest, tmp_path)
+    rewritten(stopped(trial, manifest), change)
+    assert reason in refused(trial, manifest)
+
+
+def test_a_damaged_checkpoint_is_refused_wherever_it_is_damaged(manifest: Manifest, tmp_path: Path) -> None:
+    """And once it is deleted, the same command trains the trial from its beginning."""
+    trial, whole = trial_of(manifest, tmp_path / "a"), trial_of(manifest, tmp_path / "b")
+    path = stopped(trial, manifest)
+    content = path.read_bytes()
+    for place in (0, 40, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert "its checksum is another" in refused(trial, manifest)
+    for part in (b"", content[:33], content[:-1], content[33:]):
+        path.write_bytes(part)
+        assert "its checksum is another" in refused(trial, manifest)
+    path.write_bytes(content)
+    trial.snapshot_path(30).rename(tmp_path / "away")
+    path.unlink()
+    finish(whole, manifest)
+    finish(trial, manifest)
+    for name in NAMES:
+        assert (trial.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+
+
+def test_a_checkpoint_whose_snapshot_is_gone_is_refused(manifest: Manifest, tmp_path: Path) -> None:
+    trial = trial_of(manifest, tmp_path)
+    progress = run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0)
+    for _ in range(3):
+        next(progress)
+    progress.close()
+    trial.snapshot_path(30).unlink()
+    assert "its snapshot of step 30 is missing" in refused(trial, manifest)
+
+
+def test_no_trial_is_called_complete_before_its_last_step(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = trial_of(manifest, tmp_path)
+    real = pretraining.training_steps
+    monkeypatch.setattr(pretraining, "training_steps", lambda *a, **k: islice(real(*a, **k), 50))
+    with pytest.raises(RuntimeError, match="ends at step 45 of 60"):
+        finish(trial, manifest)
+    assert trial.record() is None
+
+
 def test_a_checkpoint_with_code_in_it_is_not_executed(manifest: Manifest, tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "executed",))
 
     trial = trial_of(manifest, tmp_path)
-    trial.folder.mkdir(parents=True)
-    torch.save({"method": Trap()}, trial.folder / "checkpoint.pt")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt can't be read"):
-        next(run_trial(trial, manifest, device="cpu", checkpoint_seconds=0.0))
+    rewritten(stopped(trial, manifest), lambda state: state.update(method=Trap()))
+    assert "Weights only load failed" in refused(trial, manifest)
     assert not (tmp_path / "executed").exists()
 
 
