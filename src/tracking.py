@@ -137,7 +137,7 @@ class Tracking:
             ended = time.monotonic()
             self._quiet_until = ended + PATIENCE * (ended - started)
             if not self._warned:
-                reason = " ".join(str(error).split())[:160]
+                reason = " ".join(str(error).split())[:160] or type(error).__name__
                 print(
                     f"warning: MLflow can't be written ({reason}); training goes on and it is tried again",
                     file=sys.stderr,

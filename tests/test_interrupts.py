@@ -177,3 +177,27 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )
     assert result.stdout.startswith("What a recipe of views makes") and result.stderr == ""
+
+
+def test_two_processes_that_are_stopped_go_on_to_the_identical_record(project: Project) -> None:
+    """By the clock, at a row that is told again, and by SIGTERM to torchrun, which hands it to both."""
+    project.prepare()
+    arguments = [*SHARED, "schedule.images=6400", "checkpoint_seconds=1e9"]
+    finished_launch(project, *arguments, "study=unbroken")
+    trial = project.json("runs/unbroken/study.json")["trials"][0]["trial"]
+    folder = project.folder / "runs/store" / trial
+    expected = (folder / "record.json").read_bytes()
+    folder.rename(project.folder / "kept")
+    finished_launch(project, *arguments, "study=broken", "max_hours=0.0000001")
+    first = checkpoint(folder)
+    assert first["step"] > 0 and first["rows"] == []  # told, and still to be written
+    before = (folder / "checkpoint.pt").stat().st_mtime_ns
+    process = launched(project, *arguments, "study=broken")
+    project.wait_for("runs/broken/.lock", process)  # type: ignore[arg-type]  # it has begun
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0 and err.count("interrupted; what was finished is kept") <= 1, err
+    assert (folder / "record.json").exists() or (folder / "checkpoint.pt").stat().st_mtime_ns >= before
+    finished_launch(project, *arguments, "study=broken")
+    assert (folder / "record.json").read_bytes() == expected
