@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything also works without make: see README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help repro test study survey ui lint faults clean-list clean
+.PHONY: help repro test evidence survey ui lint faults clean-list clean
 
 ENVIRONMENT := .venv/.complete
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -16,7 +16,7 @@ repro: $(ENVIRONMENT)   ## the whole study: prepare, train, probe, selection, re
 test: $(ENVIRONMENT)    ## every test
 	@$(RUN) python -m pytest
 
-study: $(ENVIRONMENT)   ## train the pools that criteria are judged on (hours; resumable), write docs/study.md and second.md
+evidence: $(ENVIRONMENT)   ## train the pools that criteria are judged on (hours; resumable), write docs/evidence-1.md and evidence-2.md
 	@$(RUN) python -m src.evidence
 	@$(RUN) python -m src.evidence round=second
 

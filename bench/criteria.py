@@ -20,9 +20,9 @@ import numpy as np
 import torch
 import yaml
 
-from src.build import build
 from src.criteria.rankme import rankme
 from src.criteria.spectra import eigenvalues, singular_values
+from src.runtime.build import build
 
 FOLDER = Path(__file__).resolve().parent.parent / "conf" / "criterion"
 IMAGES, FEATURES, THREADS, ROUNDS = 25_600, 512, 2, 3
@@ -53,8 +53,9 @@ def main() -> None:
     for path in sorted(FOLDER.glob("*.yaml")):
         criterion: dict[str, Any] = yaml.safe_load(path.read_text())
         if criterion["input"] in given:
-            score = build("criterion", criterion["score"])
-            total += timed(criterion["name"], partial(score, given[criterion["input"]]))[0]
+            total += timed(
+                criterion["name"], partial(build("criterion", criterion["score"]), given[criterion["input"]])
+            )[0]
     print(f"{'total':>20}: {total[0]:6.3f} s wall {total[1]:6.3f} s CPU for {IMAGES:,} x {FEATURES}")
 
     sigma, (_, exact) = given["singular_values"], timed("float64 svdvals", lambda: torch.linalg.svdvals(e.double()))

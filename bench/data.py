@@ -42,7 +42,7 @@ def write_folder(root: Path, count: int, width: int, height: int, suffix: str) -
 
 
 def with_stepwise(root: Path, staging: Path) -> int:
-    from src.data.staging import stage
+    from src.prepare.staging import stage
 
     shutil.rmtree(staging, ignore_errors=True)
     paths = sorted(str(path) for path in root.rglob("*.*"))
@@ -130,8 +130,8 @@ def train_from_a_file(folder: Path, gigabytes: float) -> None:
     from bench.train import CASES, DEFAULTS, ours, settings_of
     from src.data.pack import write_pack
     from src.data.source import SPLITS, Rows, Source
-    from src.device import set_up
-    from src.trial import identify
+    from src.runtime.device import set_up
+    from src.trial.identity import identify
 
     set_up("cpu", 2)
     few = np.random.default_rng(0).integers(0, 256, (1000, 3, SIZE, SIZE), dtype=np.uint8)

@@ -26,7 +26,7 @@ from torch import Tensor  # noqa: E402
 
 from src.probes.labelled import Labelled  # noqa: E402
 from src.probes.linear import fit_logistic, linear, moments, predict_logistic  # noqa: E402
-from src.rng import generator  # noqa: E402
+from src.runtime.rng import generator  # noqa: E402
 
 STRENGTHS = [0.0001, 0.001, 0.01, 0.1, 1.0]
 SIZES = ((2000, 128), (4000, 512))

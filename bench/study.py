@@ -39,24 +39,24 @@ def sweep(arguments: list[str]) -> None:
     """In the child: src.train without training, with a note of time and memory after every trial."""
     import torch
 
-    import src.pretraining
-    from src.loop import Step
-    from src.session import Session
+    import src.trial.run
+    from src.train.runner import StudyRunner
+    from src.trial.loop import Step
 
     def idle(trial: Any, *_: Any, first_step: int, **__: Any) -> Iterator[Step]:
         for number in range(first_step, trial.steps):
             yield Step(number + 1, torch.tensor(1 / (number + 1)), torch.tensor(1.0), 0.001, {})
 
     notes: list[tuple[float, float]] = []
-    carry = Session.carry
+    original = StudyRunner.run
 
-    def noted(self: Session, *given: Any) -> float:
-        value = carry(self, *given)
+    def noted(self: StudyRunner, *given: Any) -> float:
+        value = original(self, *given)
         notes.append((time.monotonic(), resident()))
         return value
 
-    src.pretraining.training_steps = idle
-    Session.carry = noted  # type: ignore[assignment, method-assign]
+    src.trial.run.training_steps = idle
+    StudyRunner.run = noted  # type: ignore[assignment, method-assign]
     sys.argv = ["train", *arguments]
     try:
         runpy.run_module("src.train", run_name="__main__", alter_sys=True)

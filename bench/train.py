@@ -32,14 +32,14 @@ from omegaconf import OmegaConf
 from torchvision.transforms.v2 import functional as tv
 
 from bench.peers import Setting, lightly_loop, stable_pretraining_loop
-from src.build import build
 from src.data.pack import Manifest, write_pack
 from src.data.source import SPLITS, Source
-from src.device import set_up
-from src.loop import Normalise, autocast, fetch, make_views
-from src.pretraining import prepare, resident_images, training_steps
-from src.rng import generator
-from src.trial import Trial, identify
+from src.runtime.build import build
+from src.runtime.device import set_up
+from src.runtime.rng import generator
+from src.trial.identity import Trial, identify
+from src.trial.loop import Normalise, autocast, fetch, make_views
+from src.trial.run import prepare, resident_images, training_steps
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 PEERS = {"lightly": lightly_loop, "stable-pretraining": stable_pretraining_loop}
@@ -198,7 +198,7 @@ def measure(case: Case, folder: Path, options: dict[str, Any]) -> dict[str, list
 
 
 def alone(loop: Callable[[Setting, int, int], float], setting: Setting, warm: int, steps: int) -> float:
-    """In a process that knows nothing of what src.device.set_up sets."""
+    """In a process that knows nothing of what src.runtime.device.set_up sets."""
     with ProcessPoolExecutor(
         1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(setting.workers,)
     ) as process:

@@ -25,7 +25,7 @@ from src.augmentation.affine import draw_affine, resample
 from src.augmentation.colour import apply_colour, draw_colour, shift_hue, turn_yiq
 from src.augmentation.pixels import draw_boxes, erase, gaussian_blur, posterize, solarize
 from src.augmentation.views import Augmentation
-from src.rng import generator
+from src.runtime.rng import generator
 
 N, SIDE, ROUNDS = 512, 32, 15
 RECIPES = ("identity", "weak", "simclr", "byol", "digits", "shapes")

@@ -7,19 +7,19 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src import app
+from src.runtime import app
 
 
 def adopt(config: DictConfig) -> None:
     """Keep each weight file as a trial, measure its criteria, and write runs/<study>/study.json."""
-    from src.adoption import adopt_weights
     from src.data.pack import read_manifest
-    from src.definitions import load_criteria
-    from src.device import set_up
-    from src.protocol import check_protocol, warn_of_refused
-    from src.session import Session
-    from src.study import Study
-    from src.trial import dimensions
+    from src.evaluation.definitions import load_criteria
+    from src.evaluation.protocol import check_protocol, warn_of_refused
+    from src.runtime.device import set_up
+    from src.study.log import Study
+    from src.train.runner import StudyRunner
+    from src.trial.adopted import adopt_weights
+    from src.trial.identity import dimensions
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     set_up("cpu", settings["threads"])
@@ -34,13 +34,13 @@ def adopt(config: DictConfig) -> None:
     identity = {"adopted": [trial.key for trial in trials], "evaluation": settings["evaluation"]}
     identity["criterion"] = settings["criterion"]
     study = Study(Path(settings["folders"]["runs"]) / settings["study"], identity)
-    session_settings = settings | {"device": "cpu", "checkpoint_seconds": 0.0, "max_hours": None}
-    session = Session(session_settings, study, manifest, criteria, len(trials))
+    runner_settings = settings | {"device": "cpu", "checkpoint_seconds": 0.0, "max_hours": None}
+    runner = StudyRunner(runner_settings, study, manifest, criteria, len(trials))
     try:
         for number, (path, trial) in enumerate(zip(wanted, trials, strict=True)):
-            session.carry(number, [f"weights={Path(path).name}"], trial)
+            runner.run(number, [f"weights={Path(path).name}"], trial)
     finally:
-        path = session.close()
+        path = runner.close()
         print(f"written: {path}\nnext: python -m src.selection study={settings['study']}")
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src import app
+from src.runtime import app
 
 
 def clean(config: DictConfig) -> None:
     """Trials that no study lists, cached features, which probe makes again, and weights that no trial began from."""
-    from src import cleaning
-    from src.screen import make_console
-    from src.show import clean_table
+    from src.runtime.console import make_console
+    from src.study import cleaning
+    from src.study.tables import clean_table
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     runs, store = Path(settings["folders"]["runs"]), Path(settings["folders"]["store"])

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src import app
+from src.runtime import app
 
 if TYPE_CHECKING:
-    from src.pool import Member, Pool
+    from src.study.pool import Pool, TrialResult
 
 
 def compare(config: DictConfig) -> None:
     """Print the differences of two trials and write their curves to report/compare-<a>-<b>.svg."""
     from functools import partial
 
-    from src import check, owned
-    from src.figures import save
-    from src.findings import trial_row
-    from src.report_figures import curves_figure
-    from src.screen import make_console
-    from src.show import comparison_tables
+    from src.report.figures import curves_figure
+    from src.report.summary import trial_row
+    from src.runtime import check, owned
+    from src.runtime.console import make_console
+    from src.runtime.figure_style import save
+    from src.study.tables import comparison_tables
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     pool = _pool(settings)
@@ -42,18 +42,18 @@ def compare(config: DictConfig) -> None:
 
 
 def _pool(settings: dict[str, Any]) -> Pool:
-    from src.judged_pool import judged_pool
-    from src.record import StudyRecord, unlabelled_pool
-    from src.trial_table import read_pool
+    from src.report.labelled import judged_pool
+    from src.study.stored import StoredStudy, unlabelled_pool
+    from src.study.table import read_pool
 
     if settings["table"]:
         return read_pool(Path(settings["table"]), settings["study"], probes=True, budgets=True)
-    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"], settings["folders"].values())
+    study = StoredStudy(Path(settings["folders"]["runs"]) / settings["study"], settings["folders"].values())
     probed = (study.folder / "probe.json").exists()
     return judged_pool(study) if probed else unlabelled_pool(study, {})
 
 
-def _member(pool: Pool, number: Any) -> Member:
+def _member(pool: Pool, number: Any) -> TrialResult:
     found = next((member for member in pool.members if member.number == number), None)
     if found is None:
         numbers = [member.number for member in pool.members]

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from src import app
+from src.runtime import app
 
 
 def sheet(config: DictConfig) -> None:
@@ -18,11 +18,11 @@ def sheet(config: DictConfig) -> None:
     import numpy as np
     import torch
 
-    from src import owned
-    from src.build import build
     from src.data.pack import open_images, read_manifest
-    from src.figures import save, views_figure
-    from src.rng import generator
+    from src.runtime import owned
+    from src.runtime.build import build
+    from src.runtime.figure_style import save, views_figure
+    from src.runtime.rng import generator
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     recipe, views, local_views = settings["augmentation"], settings["views"], settings["local_views"]

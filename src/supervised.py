@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src import app
+from src.runtime import app
 
 if TYPE_CHECKING:
-    from src.features import Split
-    from src.record import StudyRecord
-    from src.trial import Trial
+    from src.probe.features import Split
+    from src.study.stored import StoredStudy
+    from src.trial.identity import Trial
 
 
 def supervised(config: DictConfig) -> None:
     """Train runs/<study>-supervised: one trial per seed on the images and classes of ``probe``."""
-    from src.device import set_up
-    from src.evaluation import columns
-    from src.features import SUPERVISED, Split
-    from src.record import StudyRecord
-    from src.study import Study
+    from src.evaluation.snapshots import columns
+    from src.probe.features import SUPERVISED, Split
+    from src.runtime.device import set_up
+    from src.study.log import Study
+    from src.study.stored import StoredStudy
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    study = StudyRecord(Path(settings["folders"]["runs"]) / settings["study"], settings["folders"].values())
+    study = StoredStudy(Path(settings["folders"]["runs"]) / settings["study"], settings["folders"].values())
     like = _like(study, settings["trial"])
     labelled = Split(study.manifest, "probe")
     if like.config["batch_size"] > len(labelled.images):
@@ -41,7 +41,7 @@ def supervised(config: DictConfig) -> None:
     print(f"next: python -m src.probe study={study.name}, where it stands beside the untrained encoder")
 
 
-def _like(study: StudyRecord, number: int) -> Trial:
+def _like(study: StoredStudy, number: int) -> Trial:
     """The trial whose encoder, views, optimizer and budget the reference takes."""
     found = next((entry.trial for entry in study.entries if entry.number == number), None)
     if found is None:
@@ -58,22 +58,22 @@ def _like(study: StudyRecord, number: int) -> Trial:
 
 def _with_labels(like: Trial, labelled: Split, method: dict[str, Any], seed: int) -> Trial:
     """The trial with its method and its images exchanged for labels and those of ``probe``."""
-    from src import files
-    from src.trial import Trial, numerics
+    from src.runtime import files
+    from src.trial.identity import Trial, numerics, unnamed
 
     split = labelled.manifest.splits["probe"]
     data = {"probe": split["checksum"], "classes": files.fingerprint(labelled.classes.tolist())}
     data |= {name: like.config["data"][name] for name in ("mean", "std")}
     classes = int(labelled.classes.max()) + 1
-    config = like.config | {"method": method | {"classes": classes}, "data": data, "seed": seed}
+    config = like.config | {"method": unnamed(method) | {"classes": classes}, "data": data, "seed": seed}
     config |= numerics(config)
     return Trial(config, like.folder.with_name(files.fingerprint(config)))
 
 
 def _train(
-    record: StudyRecord, study: Any, trials: list[Trial], labelled: Split, guide: dict[str, Any], seconds: float
+    record: StoredStudy, study: Any, trials: list[Trial], labelled: Split, guide: dict[str, Any], seconds: float
 ) -> None:
-    from src.session import Session
+    from src.train.runner import StudyRunner
 
     settings = {
         "criterion": guide,
@@ -84,12 +84,12 @@ def _train(
         "checkpoint_seconds": seconds,
     }
     criteria = list(record.criteria.values())
-    session = Session(settings, study, record.manifest, criteria, len(trials), classes=labelled.classes)
+    runner = StudyRunner(settings, study, record.manifest, criteria, len(trials), classes=labelled.classes)
     try:
         for number, trial in enumerate(trials):
-            session.carry(number, [f"seed={trial.config['seed']}"], trial)
+            runner.run(number, [f"seed={trial.config['seed']}"], trial)
     finally:
-        print(f"written: {session.close()}")
+        print(f"written: {runner.close()}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.build import build
 from src.data.pack import Manifest, write_pack
-from src.trial import Trial, identify
+from src.runtime.build import build
+from src.trial.identity import Trial, identify
 from tests.project import ROOT, TINY_TRIAL
 
 

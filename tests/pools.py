@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from src.pool import Floats, Member, Pool, Snapshot
+from src.study.pool import Floats, Pool, Snapshot, TrialResult
 from tests.criteria.inputs import CONFIGS
 
 SMALL = ("consensus", "heldout_loss", "lidar", "participation_ratio", "rankme", "train_loss")
@@ -28,7 +28,7 @@ def member(
     flops: float = 1e12,
     status: str = "complete",
     **other: Any,
-) -> Member:
+) -> TrialResult:
     """A trial with these criteria at its end, and ``earlier`` ones before; a third of the cost for each of three."""
     criteria = [*(earlier or []), values or {}]
     before: list[Floats | None] = [*earlier_right] if earlier_right else [None] * (len(criteria) - 1)
@@ -64,10 +64,12 @@ def member(
         "refused": {},
         "budgets": {},
     }
-    return Member(number=number, status=status, snapshots=snapshots if trained else [], **plain | other)
+    return TrialResult(number=number, status=status, snapshots=snapshots if trained else [], **plain | other)
 
 
-def pool(members: list[Member], *, name: str = "made", data: str = "digits", criteria: tuple[str, ...] = SMALL) -> Pool:
+def pool(
+    members: list[TrialResult], *, name: str = "made", data: str = "digits", criteria: tuple[str, ...] = SMALL
+) -> Pool:
     """A pool with the project's own definitions of some criteria, and a consensus of columns that these pools have."""
     return Pool(
         name=name,

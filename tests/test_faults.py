@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.app import out_of_memory
+from src.runtime.memory import out_of_memory
 from tests.faults import ASIDE, IN_SUITE, KINDS, mirrored, survive, unbroken
 from tests.project import ROOT, TINY_TRIAL, Project, clean_environment
 

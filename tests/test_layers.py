@@ -1,71 +1,137 @@
-"""Who may import whom, read from the syntax trees."""
+"""Who may import whom: the folders are the pipeline, and imports point upstream only.
+
+Read from the syntax trees, imports inside functions and indirect ones included, those for type checkers alone left out.
+"""
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from functools import cache
+from graphlib import TopologicalSorter
 
 import pytest
 
+from src.trial.code_checksum import imports_of
 from tests.project import ROOT
 
-STAGES = {f"src.{path.stem}" for path in (ROOT / "conf").glob("*.yaml")}
-PURE = ("src.methods", "src.models", "src.augmentation", "src.criteria", "src.probes", "src.stats")
-KNOW_HYDRA = STAGES | {"src.app", "src.build", "src.definitions", "src.sweep", "src.conditional"}
-FILES = sorted((ROOT / "src").rglob("*.py"))
+FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted((ROOT / "src").rglob("*.py"))}
+STAGES = sorted(path.stem for path in (ROOT / "conf").glob("*.yaml"))
+VOCABULARY = ("methods", "models", "augmentation", "criteria", "probes")
+COMMANDS = {f"src.{name}" for name in ("adopt", "supervised", "sheet", "compare", "clean")}
+FOLDERS = {  # folder -> the folders it may import beside its own
+    "runtime": set(),
+    "methods": {"runtime"},
+    "models": {"runtime"},
+    "augmentation": {"runtime"},
+    "probes": {"runtime"},
+    "criteria": {"runtime", "probes"},
+    "data": {"runtime"},
+    "trial": {"runtime", "data", "augmentation"},
+    "evaluation": {"runtime", "data", "augmentation", "criteria", "trial"},
+    "study": {"runtime", "data", "trial", "evaluation"},
+    "tracking": {"runtime", "trial", "evaluation", "study"},
+}
+LINE = ["prepare", "train", "selection", "confirm", "probe", "budget", "report", "evidence", "survey"]  # upstream first
+SIDE = {("budget", "probe")}  # neither stands above the other
+KNOW = {
+    "hydra": {"src.runtime.app", "src.train.space", "src.train.conditional", *COMMANDS},
+    "omegaconf": {
+        *("src.runtime.app", "src.evaluation.definitions", "src.train.space", "src.train.conditional"),
+        *COMMANDS,
+    },
+    "optuna": {"src.train.samplers", "src.train.space", "src.train.conditional"},
+    "mlflow": {"src.tracking.client"},
+}
 
 
-def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+@cache
+def imports(name: str) -> frozenset[str]:
+    """The modules of this project, and the top names of others, that a module imports itself."""
+    found = set()
+    for imported in imports_of(ast.parse(FILES[name].read_text())):
+        if imported in FILES or not imported.startswith("src"):
+            found.add(imported if imported in FILES else imported.partition(".")[0])
+        elif f"{imported}.__main__" in FILES:
+            found.add(imported)
+    return frozenset(found)
 
 
-def imports(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+def folder(name: str) -> str:
+    return name.split(".")[1] if name.count(".") > 1 else ""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_imports_what_stands_upstream_of_it(name: str) -> None:
+    own = folder(name)
+    above = {folder(other) for other in imports(name) & FILES.keys()} - {own, ""}
+    if own in FOLDERS:
+        assert above <= FOLDERS[own]
+    elif own in LINE:
+        upstream = set(LINE[: LINE.index(own)]) - {other for stage, other in SIDE if stage == own}
+        assert above - upstream <= FOLDERS.keys()
+    assert not {other for other in imports(name) if other.endswith("__main__")}, "nobody imports a stage"
+    assert not imports(name) & COMMANDS, "nobody imports a command"
+    assert not imports(name) & {"lightly", "pytest", "tests", "bench"}
+
+
+@pytest.mark.parametrize("library", KNOW)
+def test_only_some_know_a_library(library: str) -> None:
+    known = {name for name in FILES if library in imports(name)}
+    assert (
+        known - {name for name in known if name.endswith("__main__") and library in ("hydra", "omegaconf")}
+        <= KNOW[library]
+    )
+
+
+def reachable(name: str) -> set[str]:
+    found, waiting = set(), [name]
+    while waiting:
+        for other in imports(waiting.pop()) & FILES.keys():
+            if other not in found:
+                found.add(other)
+                waiting.append(other)
     return found
 
 
-def within(imported: set[str], *packages: str) -> set[str]:
-    return {name for name in imported if any(name == p or name.startswith(p + ".") for p in packages)}
+def test_what_carries_trials_through_reaches_hydra_and_optuna_by_no_detour() -> None:
+    for name in (
+        "src.train.runner",
+        "src.trial.run",
+        "src.study.stored",
+        "src.tracking.mirror",
+        "src.selection.ranking",
+    ):
+        assert not reachable(name) & (KNOW["hydra"] | KNOW["optuna"]), name
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_layers(path: Path) -> None:
-    name, imported = name_of(path), imports(path)
-    if name != "src.tracking":
-        assert not within(imported, "mlflow")
-    if name not in KNOW_HYDRA:
-        assert not within(imported, "hydra", "omegaconf")
-    if name not in ("src.samplers", "src.sweep", "src.conditional"):
-        assert not within(imported, "optuna")
-    assert not within(imported, *STAGES)
-    assert not within(imported, "lightly", "pytest", "tests", "bench")
-    if name.startswith(PURE):
-        own = (name.rpartition(".")[0], "src.check", "src.rng", "src.epps_pulley")
-        assert not within(imported, "src") - within(imported, *own, "src.probes") - {"src"}
-        assert not within(imported, "pathlib", "os", "json", "yaml", "random")
-    if name.startswith("src.methods"):
-        assert not within(imported, "src.criteria", "src.data", "src.models")
+def test_there_is_no_circle_of_files_or_folders() -> None:
+    TopologicalSorter({name: imports(name) & FILES.keys() for name in FILES}).prepare()
+    folders: dict[str, set[str]] = {}
+    for name in FILES:
+        if folder(name):
+            above = {folder(other) for other in imports(name) & FILES.keys()} - {folder(name), ""}
+            folders.setdefault(folder(name), set()).update(above)
+    TopologicalSorter(folders).prepare()
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if name_of(p).startswith(("src.criteria", "src.probes"))], ids=name_of
-)
-def test_pure_functions_leave_the_global_generator_alone(path: Path) -> None:
-    text = path.read_text()
-    assert not any(call in text for call in ("manual_seed(", "np.random.seed", "torch.rand(", "torch.randn("))
+@pytest.mark.parametrize("name", [name for name in FILES if folder(name) in VOCABULARY])
+def test_the_vocabulary_is_pure(name: str) -> None:
+    assert not imports(name) & {"pathlib", "os", "json", "yaml", "random"}
+    text = FILES[name].read_text()
+    if folder(name) in ("criteria", "probes"):
+        calls = ("manual_seed(", "np.random.seed", "torch.rand(", "torch.randn(")
+        assert not any(call in text for call in calls), "the global generator is left alone"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_config_has_its_command(stage: str) -> None:
+    assert f"src.{stage}.__main__" in FILES or f"src.{stage}" in COMMANDS
 
 
 @pytest.mark.parametrize("stage", ["train", "selection", "confirm", "budget"])
 def test_what_may_see_no_labels_imports_nothing_that_reads_them(stage: str) -> None:
-    from src.source import imported_modules
-
-    reachable = imported_modules(f"src.{stage}")
+    found = reachable(f"src.{stage}.__main__")
     allowed = {"src.probes.label_budget"} if stage == "budget" else set()
-    assert "src.features" not in reachable and {name for name in reachable if name.startswith("src.probes.")} <= allowed
-    readers = {name for name, path in reachable.items() if "read_labels(" in path.read_text()} - {"src.data.pack"}
-    assert readers == set()
+    assert "src.probe.features" not in found
+    assert {name for name in found if name.startswith("src.probes.")} <= allowed
+    assert {name for name in found if "read_labels(" in FILES[name].read_text()} <= {"src.data.pack"}

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.build import build
 from src.data.pack import Manifest
-from src.device import set_up
-from src.loop import Normalise, train
 from src.methods.supervised import Supervised
-from src.pretraining import run_trial
-from src.trial import build_method, identify
+from src.runtime.build import build
+from src.runtime.device import set_up
+from src.trial.identity import build_method, identify
+from src.trial.loop import Normalise, train
+from src.trial.run import run_trial
 from tests.composed import packed, settings_of
 from tests.project import Project
 
@@ -77,7 +77,12 @@ def test_the_reference_of_a_study_by_the_command_line(finished: Project, project
         project.json(f"runs/store/{name}/config.json")
         for name in (study["trials"][0]["trial"], project.json("runs/tiny/study.json")["trials"][0]["trial"])
     )
-    assert first["method"]["name"] == "supervised" and first["data"].keys() == {"probe", "classes", "mean", "std"}
+    assert first["method"]["_target_"] == "src.methods.supervised.Supervised" and first["data"].keys() == {
+        "probe",
+        "classes",
+        "mean",
+        "std",
+    }
     assert {key for key in like if like[key] != first[key]} <= {"method", "data", "seed", "source"}
     history = project.json(f"runs/store/{study['trials'][0]['trial']}/history.json")
     assert history[-1]["loss"] < history[0]["loss"] and history[-1]["accuracy"] > history[0]["accuracy"]
@@ -94,7 +99,7 @@ def test_the_reference_of_a_study_by_the_command_line(finished: Project, project
         (["study=none"], "no study in runs/none"),
         (["trial=99"], "trial must be a number of study tiny, 0 to"),
         (["seeds=[]"], "seeds must be"),
-        (["seeds=[-1]"], "seeds must be >= 0, got -1"),
+        (["seeds=[-1]"], "seeds.0 must be >= 0, got -1"),
         (["checkpoint_seconds=soon"], "checkpoint_seconds must be"),
     ],
 )

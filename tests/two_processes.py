@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from src.build import build
 from src.methods.method import Method
 from src.models.cnn import SmallCNN
-from src.processes import join, rank, share, world
-from src.rng import global_generator
-from tests.test_methods import CONFIGS, MASKED, SIZE, config_of, encoder_of, inputs_of
+from src.runtime.build import build
+from src.runtime.distributed import join, rank, world
+from src.runtime.rng import global_generator
+from src.trial.sharing import share
+from tests.methods.test_methods import CONFIGS, MASKED, SIZE, config_of, encoder_of, inputs_of
 
 STEPS, IMAGES = 3, 16
 SAME: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-10}

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from src import check
 from src.augmentation import pixels
 from src.augmentation.affine import MOST_SHRINKING, draw_affine, resample
 from src.augmentation.colour import apply_colour, draw_colour, shift_hue
 from src.augmentation.draws import taken, uniform
+from src.runtime import check
 
 GEOMETRY = ("crop", "scale", "rotate", "shear", "translate", "flip")
 RANGES: dict[str, dict[str, tuple[float, float]]] = {  # a pair of values in PAIRS, else one

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
-from src import check
 from src.augmentation.recipe import Recipe, merge
+from src.runtime import check
 
 PADDINGS = ("zeros", "border", "reflection")
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
+from src.runtime import check
 
 
 class AlphaReq(NamedTuple):

@@ -5,8 +5,8 @@ from jaxtyping import Float
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from src import check
-from src.rng import derived_seed, generator
+from src.runtime import check
+from src.runtime.rng import derived_seed, generator
 
 
 def cluster_learnability(h: Float[Tensor, "m d"], *, restarts: int, seed: int) -> float:

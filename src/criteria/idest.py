@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
-from src.rng import generator
+from src.runtime import check
+from src.runtime.rng import generator
 
 FEWEST = 8  # points of the smallest tree
 

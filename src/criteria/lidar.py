@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
 from src.criteria.scatter import check_views, discriminant, scatter
+from src.runtime import check
 
 
 def lidar(e: Float[Tensor, "n v d"], *, delta: float, eps: float) -> float:

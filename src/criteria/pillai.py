@@ -3,8 +3,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
 from src.criteria.scatter import signal_to_noise
+from src.runtime import check
 
 
 def pillai(h: Float[Tensor, "n v d"], *, ridge: float) -> float:

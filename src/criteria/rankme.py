@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
+from src.runtime import check
 
 
 def rankme(sigma: Float[Tensor, "k"], *, eps: float) -> float:

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
 from src.probes.linear import fit_logistic, moments, predict_logistic
-from src.rng import generator
+from src.runtime import check
+from src.runtime.rng import generator
 
 
 def rotation_probe(h: Float[Tensor, "4 n d"], *, strength: float, seed: int) -> float:

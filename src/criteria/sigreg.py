@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
-from src.epps_pulley import epps_pulley
-from src.rng import generator
+from src.runtime import check
+from src.runtime.epps_pulley import epps_pulley
+from src.runtime.rng import generator
 
 AT_ONCE = 16  # directions: the angles of all of them would not fit in memory
 

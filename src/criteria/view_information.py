@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
 from src.criteria.scatter import signal_to_noise
+from src.runtime import check
 
 
 def view_information(h: Float[Tensor, "n v d"], *, ridge: float) -> float:

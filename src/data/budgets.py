@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src import check, files
 from src.data.listing import numbered
+from src.runtime import check, files
 
 COLUMNS = ("index", "class", "group")
 WANTED = "class, index (in the probe split) or file, and group if there are any"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src import files
+from src.runtime import files
 
 
 class Listed(NamedTuple):
@@ -80,7 +80,7 @@ def read_column(path: str, column: str, names: Collection[str], outside: Sequenc
     if strange:
         raise ValueError(
             f"{path}: {len(strange)} of its files aren't images below the folder, the first {strange[0]!r}: "
-            f"{_mend(strange[0], outside) if readable else 'save the table as UTF-8'}"
+            f"{_cure(strange[0], outside) if readable else 'save the table as UTF-8'}"
         )
     return [known.get(name) for name in names]
 
@@ -118,7 +118,7 @@ def _name(cell: str, there: set[str]) -> str:
     return plain if plain in there else cell
 
 
-def _mend(strange: str, outside: Sequence[str]) -> str:
+def _cure(strange: str, outside: Sequence[str]) -> str:
     if any(strange == link or strange.startswith(link + os.sep) for link in outside):
         return "a link leads there, out of the folder, which data.source.follow_links=true follows"
     return "paths are relative to it, with /"

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from src import files, records
 from src.data.source import SPLITS, Rows, Source
-from src.records import ImagesManifest, LabelsManifest
+from src.runtime import files, records
+from src.runtime.records import ImagesManifest, LabelsManifest
 
 FORMAT = 1
 CHUNK = 2048  # images in memory at a time
@@ -29,6 +29,7 @@ class Manifest(NamedTuple):
     std: tuple[float, ...]
     splits: dict[str, dict[str, Any]]  # split -> count, shape, checksum
     oriented: bool  # whether the images have a way up
+    labelled: bool  # whether labels/ has classes of them; that alone is known here
 
     @property
     def shape(self) -> Shape:
@@ -37,15 +38,19 @@ class Manifest(NamedTuple):
 
 
 def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> Manifest:
-    """Write images/ and labels/ below ``folder``. Raises ValueError where groups cross splits."""
-    check_groups(splits)
+    """Write images/ and labels/ below ``folder``. Raises ValueError where a split is missing or groups cross splits."""
+    check_splits(splits)
     folder.mkdir(parents=True, exist_ok=True)
     entries = _write_images(folder / "images", name, splits, config)
     _write_labels(folder / "labels", splits, {split: entry["checksum"] for split, entry in entries.items()})
     return read_manifest(folder)
 
 
-def check_groups(splits: dict[str, Source]) -> None:
+def check_splits(splits: dict[str, Source]) -> None:
+    """Raise ValueError where a split is missing, or a group is in two."""
+    missing = [split for split in SPLITS if split not in splits]
+    if missing:
+        raise ValueError(f"the data source has no {missing[0]} split: each of {', '.join(SPLITS)} needs images")
     seen: dict[int, str] = {}
     for split, source in splits.items():
         for group in np.unique(source.group).tolist():
@@ -75,6 +80,7 @@ def _write_images(folder: Path, name: str, splits: dict[str, Source], config: di
         "splits": entries,
         "mean": mean,
         "std": std,
+        "labelled": all(_told(splits[split]) for split in SPLITS[1:]),
     }
     files.write_json(folder / "manifest.json", manifest)
     return entries
@@ -134,7 +140,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise ValueError(f"no packed data in {folder}/images: {_prepare(folder)}")
     raw = records.read(path, ImagesManifest, _prepare(folder))
     oriented = bool(raw["config"].get("oriented", False))
-    return Manifest(raw["name"], folder, tuple(raw["mean"]), tuple(raw["std"]), dict(raw["splits"]), oriented)  # type: ignore[arg-type]
+    labelled = raw.get("labelled", False)
+    splits: Any = dict(raw["splits"])
+    return Manifest(raw["name"], folder, tuple(raw["mean"]), tuple(raw["std"]), splits, oriented, labelled)
 
 
 def open_images(manifest: Manifest, split: str) -> np.ndarray:

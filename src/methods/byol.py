@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src import check
 from src.methods.method import Method
 from src.methods.teacher import follow, rising, teacher_of
+from src.runtime import check
 
 
 def regression_loss(p: Float[Tensor, "n d"], z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:

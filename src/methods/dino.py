@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src import check
 from src.methods.method import Method
 from src.methods.prototypes import Prototypes, cross_prediction, entropy
 from src.methods.teacher import follow, rising, teacher_of
+from src.runtime import check
 
 
 class DINO(Method):

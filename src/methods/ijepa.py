@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from src import check
 from src.methods.masked import TokenTransformer, check_tokens
 from src.methods.method import Method
 from src.methods.teacher import follow, rising, teacher_of
+from src.runtime import check
 
 
 def block_size(grid: tuple[int, int], scale: Sequence[float], ratio: Sequence[float]) -> tuple[int, int]:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from src import check
 from src.methods.method import Method
+from src.runtime import check
 
 CANDIDATES = 5000  # permutations that distant ones are chosen from, where there are too many to list
 

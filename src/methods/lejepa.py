@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src import check
-from src.epps_pulley import epps_pulley
 from src.methods.method import Method
+from src.runtime import check
+from src.runtime.epps_pulley import epps_pulley
 
 KNOTS = 9  # on the half axis: 17 points over [-5, 5], as in the paper
 

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from src import check
 from src.methods.masked import TokenTransformer, check_tokens
 from src.methods.method import Method
+from src.runtime import check
 
 
 def patches_of(images: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "n t p"]:

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src import check
 from src.methods.method import Method
 from src.methods.queue import Queue
 from src.methods.teacher import follow, rising, teacher_of
+from src.runtime import check
 
 
 def info_nce(

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src import check
 from src.methods.method import Method
 from src.methods.queue import Queue
+from src.runtime import check
 
 
 def nearest(z: Float[Tensor, "n d"], support: Float[Tensor, "m d"]) -> Float[Tensor, "n d"]:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src import check
+from src.runtime import check
 
 
 class Prototypes(nn.Module):

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from src import check
 from src.methods.method import Method
+from src.runtime import check
 
 
 class Supervised(Method):

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src import check
 from src.methods.method import Method
 from src.methods.prototypes import Prototypes, cross_prediction, entropy
+from src.runtime import check
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src import check
 from src.methods.method import Method
+from src.runtime import check
 
 VARIANCE_EPS = 1e-4
 

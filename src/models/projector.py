@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from src import check
+from src.runtime import check
 
 
 class Projector(nn.Sequential):

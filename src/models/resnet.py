@@ -3,7 +3,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import resnet
 
-from src import check
+from src.runtime import check
 
 LAYERS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3]}
 

@@ -4,7 +4,7 @@ from jaxtyping import Float, Int
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from src import check
+from src.runtime import check
 
 ACTIVATIONS = ("gelu", "relu", "silu")
 

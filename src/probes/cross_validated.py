@@ -8,11 +8,11 @@ from pydantic import ConfigDict, with_config
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from src import check
 from src.probes.knn import knn as knn_probe
 from src.probes.labelled import Labelled, Score, check_splits
 from src.probes.linear import linear as linear_probe
-from src.rng import generator
+from src.runtime import check
+from src.runtime.rng import generator
 
 
 @with_config(ConfigDict(extra="forbid"))

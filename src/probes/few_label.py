@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from src import check
 from src.probes.labelled import Labelled, Score, check_splits, top1
 from src.probes.linear import fit_logistic, moments, predict_logistic
-from src.rng import generator
+from src.runtime import check
+from src.runtime.rng import generator
 
 
 def few_label(

@@ -10,8 +10,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from src import check
 from src.probes.labelled import Labelled, Score, check_splits
+from src.runtime import check
 
 
 def kmeans(fitted: Labelled, scored: Labelled, *, n_init: int, seed: int) -> Score:
@@ -23,7 +23,7 @@ def kmeans(fitted: Labelled, scored: Labelled, *, n_init: int, seed: int) -> Sco
     check.number("probe.kmeans.score.n_init", n_init, at_least=1, whole=True)
     check.number("probe.kmeans.score.seed", seed, at_least=0, at_most=2**32 - 1, whole=True)
     classes, truth = np.unique(scored.classes.numpy(), return_inverse=True)
-    # tol 0 stops where no image changes its cluster: no result hangs on the order in which threads add up
+    # tol 0 stops where no image changes its cluster: no result depends on the order in which threads add up
     model = KMeans(len(classes), n_init=n_init, random_state=seed, tol=0)
     with warnings.catch_warnings():
         warnings.simplefilter(

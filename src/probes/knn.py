@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from src import check
 from src.probes.labelled import Labelled, Score, check_splits, top1
+from src.runtime import check
 
 
 def knn(fitted: Labelled, scored: Labelled, *, k: int, temperature: float) -> Score:

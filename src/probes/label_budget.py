@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from src import check
-from src.rng import generator
+from src.runtime import check
+from src.runtime.rng import generator
 
 
 class LabelBudget(NamedTuple):

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from src import check
 from src.probes.labelled import Labelled, Score, check_splits, top1
-from src.rng import generator
+from src.runtime import check
+from src.runtime.rng import generator
 
 HELD_OUT = 3  # one group in three is held out to choose the regularisation
 CHOOSING, FITTING = 1e-4, 1e-8  # loss the last Newton step may still have gained: what is compared needs fewer steps

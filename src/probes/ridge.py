@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src import check
 from src.probes.cross_validated import assign_folds
 from src.probes.labelled import Labelled, Score, check_splits
 from src.probes.linear import moments
+from src.runtime import check
 
 
 def ridge(fitted: Labelled, scored: Labelled, *, strengths: Sequence[float], folds: int, seed: int) -> Score:

@@ -8,8 +8,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from src.build import build
 from src.criteria.spectra import eigenvalues, singular_values
+from src.runtime.build import build
 from tests.project import ROOT
 
 CONFIGS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf/criterion").glob("*.yaml"))}

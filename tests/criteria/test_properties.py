@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.build import build
+from src.runtime.build import build
 from tests.criteria.inputs import CONFIGS, INPUTS, OF_EMBEDDINGS, embeddings, given, measured, scored, value
 
 

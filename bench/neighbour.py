@@ -1,0 +1,70 @@
+"""Training steps alone and beside a busy process, by what waiting threads do: sleep, or spin as OpenMP has them do.
+
+    python -m bench.neighbour [steps]
+
+The bare step of the small CNN (batch 256, two views of 20 x 20, two threads), each measurement in a process of its own,
+since OpenMP reads OMP_WAIT_POLICY when it is loaded. src/runtime/app.py sets PASSIVE where nothing is set.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 20
+BUSY = "while True: pass"
+POLICIES = ("PASSIVE", "ACTIVE", "")  # empty: OpenMP's own, which spins for a while
+
+
+def measure() -> float:
+    """Median milliseconds of a step, in this process."""
+    from bench.train import CASES, bare, packed, settings_of
+    from src.runtime.device import set_up
+    from src.trial.identity import identify
+    from src.trial.initial_weights import read_start
+
+    set_up("cpu", 2)
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = packed(Path(folder), 20)
+        settings = settings_of(CASES["cnn20"], {"device": "cpu", "precision": "fp32", "threads": 2, "overrides": ""})
+        settings["start"] = read_start(settings["start"])
+        trial = identify(settings, manifest, Path(folder) / "store", device="cpu", threads=2)
+        step = bare(trial, manifest, "cpu")
+        for _ in range(3):
+            step()
+        took = []
+        for _ in range(STEPS):
+            started = time.perf_counter()
+            step()
+            took.append(time.perf_counter() - started)
+    return 1000 * median(took)
+
+
+def measured(policy: str, *, busy: bool) -> float:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": policy} if policy else {}
+    neighbour = subprocess.Popen([sys.executable, "-c", BUSY]) if busy else None
+    call = f"import sys; sys.argv = ['', '{STEPS}']; from bench.neighbour import measure; print(measure())"
+    try:
+        command = [sys.executable, "-c", call]
+        return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    finally:
+        if neighbour is not None:
+            neighbour.kill()
+            neighbour.wait()
+
+
+def main() -> None:
+    print(f"{'OMP_WAIT_POLICY':>16} {'alone, ms':>10} {'beside a busy process, ms':>26}")
+    for policy in POLICIES:
+        alone, beside = measured(policy, busy=False), measured(policy, busy=True)
+        print(f"{policy or 'not set':>16} {alone:>10.1f} {beside:>26.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

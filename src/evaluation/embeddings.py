@@ -1,0 +1,153 @@
+"""Embeddings of one snapshot in one space, and what criteria are given of them, each computed once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from src.augmentation.views import Augmentation
+from src.criteria import spectra
+from src.runtime.build import build
+from src.runtime.rng import generator, global_generator
+from src.trial.loop import Normalise, make_views
+
+if TYPE_CHECKING:
+    from src.data.pack import Manifest
+    from src.methods.method import Method
+    from src.trial.identity import Trial
+
+CHUNK = 256
+SPACES = ("h", "z")
+TURNS = 4
+
+
+class Embeddings:
+    """The images as they are (n, d), their views under the reference and the trial's own recipe (n, v, d), and h of
+    the images turned by quarters (4, n, d) where that was asked for."""
+
+    def __init__(
+        self,
+        images: Float[Tensor, "n d"],
+        reference: Float[Tensor, "n v d"],
+        own: Float[Tensor, "n v d"],
+        rotations: Float[Tensor, "4 n d"] | None,
+        pairwise: int,
+    ) -> None:
+        self.images, self.reference, self.own, self.rotations = images, reference, own, rotations
+        self.pairwise = pairwise
+
+    @property
+    def views(self) -> Float[Tensor, "n v d"]:
+        return self.reference
+
+    @property
+    def subset(self) -> Float[Tensor, "m d"]:
+        """What pairwise criteria are given."""
+        return self.images[: self.pairwise]
+
+    @cached_property
+    def singular_values(self) -> Float[Tensor, "k"]:
+        return spectra.singular_values(self.images)
+
+    @cached_property
+    def eigenvalues(self) -> Float[Tensor, "d"]:
+        return spectra.eigenvalues(self.images)
+
+    def half(self, index: Tensor) -> Embeddings:
+        """The same of some of the images, for the noise that comes from which images were drawn."""
+        rotations = None if self.rotations is None else self.rotations[:, index]
+        return Embeddings(self.images[index], self.reference[index], self.own[index], rotations, self.pairwise)
+
+
+@torch.no_grad()
+def embed(
+    method: Method,
+    images: UInt8[Tensor, "n c h w"],
+    trial: Trial,
+    manifest: Manifest,
+    protocol: dict[str, Any],
+    *,
+    turned: bool,
+) -> dict[str, Embeddings]:
+    """Representations h and projections z of the images and their views; the method must be in eval mode."""
+    if method.training:
+        raise RuntimeError("embeddings are taken in eval mode")
+    normalise = Normalise(manifest.mean, manifest.std, str(images.device))
+    recipes: dict[str, Augmentation] = {
+        "reference": build("augmentation", protocol["reference"]),
+        "own": build("augmentation", trial.config["augmentation"]),
+    }
+    parts: dict[str, dict[str, list[Tensor]]] = {space: {} for space in SPACES}
+
+    def keep(name: str, x: Tensor, views: int) -> None:
+        h = method.encoder(normalise(x).contiguous(memory_format=torch.channels_last))
+        for space, e in (("h", h), ("z", method.projector(h))):
+            parts[space].setdefault(name, []).append(e.cpu().unflatten(0, (views, -1)).transpose(0, 1))
+
+    for chunk, batch in enumerate(images.split(CHUNK)):
+        plain = batch.float().div_(255)
+        keep("images", plain.clone(), 1)
+        for name, recipe in recipes.items():
+            draw = generator(protocol["seed"], f"evaluate {name}", chunk)
+            keep(name, recipe(batch, draw, views=protocol["views"]), protocol["views"])
+        if turned:
+            keep("rotations", torch.cat([plain.rot90(turn, (2, 3)) for turn in range(TURNS)]), TURNS)
+    joined = {space: {name: torch.cat(chunks) for name, chunks in kept.items()} for space, kept in parts.items()}
+    return {
+        space: Embeddings(
+            e["images"][:, 0],
+            e["reference"],
+            e["own"],
+            e["rotations"].transpose(0, 1) if turned else None,
+            protocol["pairwise_images"],
+        )
+        for space, e in joined.items()
+    }
+
+
+@torch.no_grad()
+def held_out_losses(
+    method: Method, images: UInt8[Tensor, "n c h w"], trial: Trial, manifest: Manifest, protocol: dict[str, Any]
+) -> Float[Tensor, "batches"]:
+    """The trial's own loss, in eval mode, on whole batches of images that it wasn't trained on."""
+    if method.training:
+        raise RuntimeError("the held-out loss is taken in eval mode")
+    size = min(int(trial.config["batch_size"]), len(images))
+    normalise = Normalise(manifest.mean, manifest.std, str(images.device))
+    recipe: Augmentation = build("augmentation", trial.config["augmentation"])
+    losses = []
+    for number in range(len(images) // size):
+        batch = images[number * size : (number + 1) * size]
+        inputs = make_views(method, recipe, normalise, batch, generator(protocol["seed"], "held out", number))
+        with global_generator(protocol["seed"], "held out", number):
+            losses.append(method(*inputs).cpu())
+    return torch.stack(losses)
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, images: UInt8[Tensor, "n c h w"], manifest: Manifest) -> Float[Tensor, "n d"]:
+    """h of the images as they are; the encoder must be in eval mode."""
+    if encoder.training:
+        raise RuntimeError("features are taken in eval mode")
+    normalise = Normalise(manifest.mean, manifest.std, str(images.device))
+    chunks = [
+        encoder(normalise(chunk.float().div_(255)).contiguous(memory_format=torch.channels_last))
+        for chunk in images.split(CHUNK)
+    ]
+    return torch.cat(chunks)
+
+
+@torch.no_grad()
+def views_of(
+    method: Method, images: UInt8[Tensor, "n c h w"], manifest: Manifest, protocol: dict[str, Any], views: int
+) -> Float[Tensor, "n v d"]:
+    """h of views of the images under the study's reference recipe; the method must be in eval mode."""
+    recipe: Augmentation = build("augmentation", protocol["reference"])
+    normalise = Normalise(manifest.mean, manifest.std, str(images.device))
+    x = normalise(recipe(images, generator(protocol["seed"], "views of labelled images"), views=views))
+    h = method.encoder(x.contiguous(memory_format=torch.channels_last))
+    return h.unflatten(0, (views, -1)).transpose(0, 1)

@@ -1,0 +1,156 @@
+"""What prepare found out about a data set, as numbers, tables, a contact sheet and a page for people."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from src.data.pack import Manifest
+from src.data.source import SPLITS, DataSet, Source
+from src.prepare.inspection import Inspection
+from src.runtime import files
+from src.runtime.templates import environment
+
+COLUMNS, TILE = 16, 64  # of the contact sheet: images in a row, pixels of one
+ROWS = {"pretrain": 4, "probe": 2, "val": 2, "test": 2}
+TITLE = 26  # pixels above each split
+SHOWN_PAIRS = 12
+
+
+def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Inspection, moved: int) -> dict[str, Any]:
+    """Write index.html, its pictures, duplicates.csv, skipped.csv and report.json, whose content is returned.
+
+    ``moved`` is how many images changed their split because of duplicates; the rest is as packed.
+    """
+    leaks = found.across(found.near)
+    facts: dict[str, Any] = {
+        "name": manifest.name,
+        "mean": list(manifest.mean),
+        "std": list(manifest.std),
+        "shape": list(manifest.shape),
+        "splits": {name: _split_facts(number, data.splits[name], found) for number, name in enumerate(SPLITS)},
+        "classes": _class_balance(data.splits),
+        "sizes": _sizes(data.splits, manifest.shape[1]),
+        "skipped": dict(Counter(reason for _, reason in data.skipped).most_common()),
+        "near_searched": found.near_searched,
+        "leaks": {"pictures": len(leaks), "images": int(np.isin(found.near, leaks).sum()), "moved": moved},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / "report.json", facts)
+    head = ["cluster", "kind", "across_splits", "split", "index", "file"]
+    files.write_atomically(folder / "duplicates.csv", files.to_csv(head, _duplicates(data.splits, found)))
+    files.write_atomically(folder / "skipped.csv", files.to_csv(["file", "reason"], data.skipped))
+    _write_png(folder / "sheet.png", _contact_sheet(data.splits))
+    if len(leaks):
+        _write_png(folder / "leaks.png", _leak_sheet(data.splits, found, leaks))
+    page = (
+        environment(Path(__file__).parent, html=True)
+        .get_template("datasheet.html.j2")
+        .render(f=facts, leaks=len(leaks) > 0)
+    )
+    files.write_atomically(folder / "index.html", page.encode())
+    return facts
+
+
+def _split_facts(number: int, source: Source, found: Inspection) -> dict[str, int]:
+    mine = found.split == number
+    return {
+        "images": len(source.images),
+        "groups": len(np.unique(source.group)),
+        "blank": int(found.blank[mine].sum()),
+        "identical": _repeats(found.exact[mine]),
+        "near": _repeats(found.near[mine]),
+    }
+
+
+def _repeats(clusters: np.ndarray) -> int:
+    """Images beyond the first of their cluster."""
+    member = clusters[clusters >= 0]
+    return len(member) - len(np.unique(member))
+
+
+def _class_balance(splits: dict[str, Source]) -> list[dict[str, Any]]:
+    if "class" not in splits["probe"].labels:
+        return []
+    names = splits["probe"].class_names
+    labelled = {name: source.labels["class"] for name, source in splits.items() if "class" in source.labels}
+    numbers = sorted({int(value) for column in labelled.values() for value in np.unique(column) if value >= 0})
+    return [
+        {"class": names[number] if names else str(number)}
+        | {split: int((labelled[split] == number).sum()) if split in labelled else 0 for split in SPLITS}
+        for number in numbers
+    ]
+
+
+def _sizes(splits: dict[str, Source], size: int) -> dict[str, Any] | None:
+    if splits["pretrain"].sizes is None:
+        return None
+    sizes = np.concatenate([source.sizes for source in splits.values() if source.sizes is not None])
+    quantiles = {
+        side: [int(np.quantile(sizes[:, place], q, method="nearest")) for q in (0, 0.5, 1)]
+        for place, side in enumerate(("width", "height"))
+    }
+    return quantiles | {"enlarged": int((sizes.min(1) < size).sum())}
+
+
+def _duplicates(splits: dict[str, Source], found: Inspection) -> Iterator[list[Any]]:
+    """A line for each image that has a duplicate, cluster by cluster, those across splits first."""
+    starts = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
+    places = np.flatnonzero(found.near >= 0)
+    leaking = np.isin(found.near[places], found.across(found.near))
+    order = np.lexsort((places, found.near[places], ~leaking))
+    for place, leaks in zip(places[order].tolist(), leaking[order].tolist(), strict=True):
+        split = SPLITS[found.split[place]]
+        index = place - int(starts[found.split[place]])
+        names = splits[split].names
+        kind = "identical" if found.exact[place] >= 0 else "near"
+        across = "yes" if leaks else "no"
+        yield [int(found.near[place]), kind, across, split, index, names[index] if names else ""]
+
+
+def _contact_sheet(splits: dict[str, Source]) -> Image.Image:
+    """Images spread evenly over each split, below its name."""
+    blocks = []
+    for name in SPLITS:
+        images = splits[name].images
+        places = np.linspace(0, len(images) - 1, min(len(images), ROWS[name] * COLUMNS)).round().astype(int)
+        title = Image.new("RGB", (COLUMNS * TILE, TITLE), "white")
+        text = f"{name}: {len(places)} of {len(images):,} images"
+        ImageDraw.Draw(title).text((2, TITLE - 4), text, "black", ImageFont.load_default(16), anchor="ls")
+        blocks += [np.asarray(title), _grid(images[places])]
+    return Image.fromarray(np.concatenate(blocks))
+
+
+def _leak_sheet(splits: dict[str, Source], found: Inspection, leaks: np.ndarray) -> Image.Image:
+    """The first pictures that are in several splits, one in a row."""
+    starts = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
+    rows = []
+    for cluster in leaks[:SHOWN_PAIRS]:
+        places = np.flatnonzero(found.near == cluster)[:COLUMNS]
+        own = [splits[SPLITS[found.split[p]]].images[np.array([p - starts[found.split[p]]])] for p in places]
+        rows.append(_grid(np.concatenate(own)))
+    return Image.fromarray(np.concatenate(rows))
+
+
+def _grid(images: np.ndarray) -> np.ndarray:
+    """Rows of COLUMNS tiles, uint8 (height, width, 3), white where there is no image."""
+    rows = -(-len(images) // COLUMNS)
+    sheet = np.full((rows * TILE, COLUMNS * TILE, 3), 255, dtype=np.uint8)
+    for place, image in enumerate(images):
+        tile = Image.fromarray(np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3)).copy())
+        top, left = place // COLUMNS * TILE, place % COLUMNS * TILE
+        shown = tile.resize((TILE - 2, TILE - 2), Image.Resampling.NEAREST)
+        sheet[top : top + TILE - 2, left : left + TILE - 2] = np.asarray(shown)
+    return sheet
+
+
+def _write_png(path: Path, image: Image.Image) -> None:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    files.write_atomically(path, content.getvalue())

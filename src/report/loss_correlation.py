@@ -1,0 +1,85 @@
+"""Could the loss be trusted in this study? Its rank correlation with quality, within runs and between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.report.regret import correlations, means_of
+from src.runtime.stats import interval
+from src.study.pool import Floats, TrialResult, repetitions
+
+FOLLOWS = 0.5  # a rank correlation from which on a loss is said to follow quality
+
+
+def loss_trust(members: list[TrialResult], quality: str, *, resampled: int, seed: int) -> dict[str, Any]:
+    """Spearman's rho of the falling loss with quality: +1 where the loss could be trusted, -1 where it misleads.
+
+    Within runs: over the snapshots of each trial, averaged over trials. Between runs: over the trials' last snapshots.
+    Intervals from resampled configurations and their seeds. None where there are too few to say.
+    """
+    runs = [m for m in members if all(s.loss is not None and quality in s.probes for s in m.snapshots) and m.snapshots]
+    within = np.array([_within(member, quality) for member in runs], dtype=float)
+    loss = np.array([-float(member.last.loss or 0.0) for member in runs])
+    truth = np.array([member.last.probes[quality]["top1"] for member in runs])
+    draws = _resampled(runs, resampled, seed)
+    known = within[~np.isnan(within)]
+    between = _rho(loss[None], truth[None])[0] if len(runs) > 2 else np.nan
+    return {
+        "within": float(known.mean()) if len(known) else None,
+        "within_interval": interval(means_of(within[draws], 1)) if len(known) else None,
+        "between": None if np.isnan(between) else float(between),
+        "between_interval": interval(_rho(loss[draws], truth[draws])) if len(runs) > 2 else None,
+        "trials": len(runs),
+        "rising_while_improving": sum(_rose_while_improving(member, quality) for member in runs),
+    }
+
+
+def _resampled(runs: list[TrialResult], count: int, seed: int) -> NDArray[np.int64]:
+    """(count, configurations) places in ``runs``: configurations drawn with replacement, and one seed of each."""
+    rng = np.random.default_rng(seed)
+    places = {id(member): place for place, member in enumerate(runs)}
+    own = [[places[id(member)] for member in same] for same in repetitions(runs).values()]
+    drawn = np.zeros((count, len(own)), dtype=np.int64)
+    for draw in drawn:
+        draw[:] = [rng.choice(own[c]) for c in rng.integers(len(own), size=len(own))] if own else []
+    return drawn
+
+
+def _rose_while_improving(member: TrialResult, quality: str) -> bool:
+    first, last = member.snapshots[0], member.last
+    rose = float(last.loss or 0.0) > float(first.loss or 0.0)
+    return rose and last.probes[quality]["top1"] > first.probes[quality]["top1"]
+
+
+def _rho(x: Floats, y: Floats) -> Floats:
+    return correlations(x, y)[1]
+
+
+def _within(member: TrialResult, quality: str) -> float:
+    loss = np.array([[-float(s.loss or 0.0) for s in member.snapshots]])
+    truth = np.array([[s.probes[quality]["top1"] for s in member.snapshots]])
+    return float(_rho(loss, truth)[0])
+
+
+def sentence(method: str, trust: dict[str, Any]) -> str:
+    """Whether this study's loss could be trusted, in one plain sentence."""
+    within, between = trust["within"], trust["between"]
+    if within is None or between is None:
+        return f"{method}: too few trials or snapshots to say whether the loss could be trusted."
+    inside = _verdict(within, trust["within_interval"])
+    across = _verdict(between, trust["between_interval"])
+    return (
+        f"{method}: within a run a falling loss {inside} quality (rho {within:+.2f}); "
+        f"between runs a lower loss {across} it (rho {between:+.2f})."
+    )
+
+
+def _verdict(rho: float, spread: tuple[float, float] | None) -> str:
+    if spread is None or spread[0] < 0 < spread[1]:
+        return "says nothing certain about"
+    if rho >= FOLLOWS:
+        return "follows"
+    return "loosely follows" if rho > 0 else "misleads about"

@@ -1,0 +1,37 @@
+"""Means over source images, which are the sampling unit, and percentile intervals."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Estimate(NamedTuple):
+    """A mean over source images and its standard error."""
+
+    value: float
+    error: float
+
+
+def by_group(correct: NDArray[np.bool_], group: NDArray[np.int64]) -> Floats:
+    """Mean correctness of each source image, (samples,) -> (sources,)."""
+    _, index, counts = np.unique(group, return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(index, weights=correct / counts[index]), dtype=np.float64)
+
+
+def accuracy(per_source: Floats) -> Estimate:
+    """Mean over sources (n,) with its standard error; for paired comparisons pass a difference."""
+    return Estimate(float(per_source.mean()), float(per_source.std(ddof=1) / np.sqrt(len(per_source))))
+
+
+def interval(values: Floats) -> tuple[float, float] | None:
+    """The 95 % percentile interval of what is finite; None where nothing is."""
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)

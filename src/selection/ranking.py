@@ -1,0 +1,197 @@
+"""Ranks the candidates of a pool by a rule, says how sure the pick is, and settles ties by counted cost."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from src.selection.rule import Rule, check_comparable, measured
+from src.study.pool import LABELS, Floats, Pool, TrialResult, repetitions
+
+TOLD_APART = 0.05  # a candidate that beats the pick in fewer draws than this share can be told apart from it
+
+
+class Candidate(NamedTuple):
+    """A configuration at one point of its training, with all its seeds."""
+
+    members: list[TrialResult]
+    snapshot: int
+    values: Floats  # (columns,), signed so that higher is better, mean over seeds
+
+    @property
+    def flops(self) -> float:
+        return self.members[0].snapshots[self.snapshot].flops
+
+
+def rank(pool: Pool, rule: Rule, *, snapshots: str, draws: int, seed: int) -> dict[str, Any]:
+    """The pick of each method (of all where the rule compares methods), the order, and what was dropped and why.
+
+    Raises ValueError on trials that the rule doesn't compare, or where no trial is left to pick from.
+    """
+    dropped = [_dropped(m, m.reason) for m in pool.members if m.status != "complete"]
+    lost = {m.configuration: m for m in pool.members if m.status in ("collapsed", "diverged")}
+    candidates = []
+    for configuration, members in repetitions(pool.healthy).items():
+        if configuration in lost:
+            why = f"its configuration {lost[configuration].status} with seed {lost[configuration].seed}"
+            dropped += [_dropped(m, why) for m in members]
+            continue
+        found = _candidates(members, rule, snapshots)
+        candidates += found
+        if not found:
+            dropped += [
+                _dropped(m, next((m.refused[c] for c in rule.columns if c in m.refused), "no value")) for m in members
+            ]
+    if not candidates:
+        reasons = "; ".join(sorted({f"{d['status']}: {d['reason']}" for d in dropped}))
+        others = sorted(pool.healthy[0].last.criteria)[:3] if pool.healthy else []
+        hint = f": rule={others[0]} has values, {', '.join(others[1:])} too" if others else ""
+        raise ValueError(f"study {pool.name} has no trial to pick from ({reasons}){hint}")
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        method = candidate.members[0].method if "method" in rule.within else ""
+        groups.setdefault(method, []).append(candidate)
+    for group in groups.values():
+        check_comparable([member for candidate in group for member in candidate.members], rule)
+    noises = [_noise(group, rule, snapshots) for group in groups.values()]
+    orders = [
+        _order(group, rule, noise, draws=draws, seed=seed) for group, noise in zip(groups.values(), noises, strict=True)
+    ]
+    return {
+        "study": pool.name,
+        "identity": pool.identity,
+        "rule": rule.name,
+        "columns": {column: _definition(pool, column) for column in rule.columns},
+        "combined_by": pool.criteria.get(rule.name, pool.criteria["consensus"])["score"] if rule.combine else None,
+        "evaluation": pool.protocol,
+        "snapshots": snapshots,
+        "draws": draws,
+        "seed": seed,
+        "noise": [
+            {
+                "method": method,
+                "halves": len(noise.halves),
+                "seeds": None if noise.seeds is None else dict(zip(rule.columns, noise.seeds.tolist(), strict=True)),
+            }
+            for method, noise in zip(groups, noises, strict=True)
+        ],
+        "winners": [next(line for line in order if line["picked"]) for order in orders],
+        "ranking": [line for order in orders for line in order],
+        "dropped": dropped,
+    }
+
+
+def _candidates(members: list[TrialResult], rule: Rule, snapshots: str) -> list[Candidate]:
+    """The points of a configuration's training at which every column has a value for every seed."""
+    found = []
+    count = min(len(member.snapshots) for member in members)
+    for snapshot in range(count) if snapshots == "all" else [count - 1]:
+        if any(member.snapshots[snapshot].collapsed for member in members):
+            continue
+        values = [[measured(m, column, snapshot) for column in rule.columns] for m in members]
+        if all(value is not None for row in values for value in row):
+            found.append(Candidate(members, snapshot, np.array(values, dtype=float).mean(0) * rule.signs))
+    return found
+
+
+class Noise(NamedTuple):
+    """What moves the values of a group of candidates."""
+
+    halves: Floats  # (halves, candidates, columns): deviations on random halves of the images, the same for all
+    seeds: Floats | None  # (columns,): standard deviation of one seed; None where no configuration was repeated
+
+    @property
+    def known(self) -> bool:
+        return len(self.halves) > 0 or self.seeds is not None
+
+
+def _noise(group: list[Candidate], rule: Rule, snapshots: str) -> Noise:
+    """Unknown where a candidate or a column lacks it, and for all snapshots: only the last ones' was measured."""
+    if snapshots == "all":
+        return Noise(np.zeros((0, len(group), len(rule.columns))), None)
+    kept = [[_halves(candidate, column) for column in rule.columns] for candidate in group]
+    count = min(len(values) for row in kept for values in row)
+    halves = np.array([[values[:count] for values in row] for row in kept]).transpose(2, 0, 1) * rule.signs
+    return Noise(halves - halves.mean(0) if count > 1 else halves[:0], seed_noise(group, rule))
+
+
+def _halves(candidate: Candidate, column: str) -> Floats:
+    """(halves,), mean over seeds."""
+    kept = [member.halves.get(column, []) for member in candidate.members]
+    count = min(len(values) for values in kept)
+    return np.array([values[:count] for values in kept], dtype=float).mean(0)
+
+
+def seed_noise(group: list[Candidate], rule: Rule) -> Floats | None:
+    """Each column's standard deviation over seeds, pooled over the configurations that have several; None without."""
+    variances = []
+    for candidate in group:
+        if len(candidate.members) > 1:
+            values = [[measured(m, column, candidate.snapshot) for column in rule.columns] for m in candidate.members]
+            variances.append(np.array(values, dtype=float).var(0, ddof=1))
+    return np.sqrt(np.mean(variances, axis=0)) if variances else None
+
+
+def drawn_scores(group: list[Candidate], rule: Rule, noise: Noise, *, draws: int, seed: int) -> Floats:
+    """Scores (draws, candidates) as they might have come out with other images and other seeds.
+
+    Images: normal deviations with the covariance, over candidates and columns, of those on random halves of the
+    images: a half's deviation from the mean of the halves has the spread of the full sample's error. Where seeds were
+    repeated, each candidate gets the noise of its mean over seeds on top.
+    """
+    rng = np.random.default_rng(seed)
+    values = np.stack([candidate.values for candidate in group])
+    drawn = np.broadcast_to(values, (draws, *values.shape)).copy()
+    if count := len(noise.halves):
+        weights = rng.normal(size=(draws, count)) / np.sqrt(count - 1)
+        drawn += np.einsum("bk,kcj->bcj", weights, noise.halves)
+    if noise.seeds is not None:
+        repeated = np.array([[len(candidate.members)] for candidate in group])
+        drawn += rng.normal(size=drawn.shape) * noise.seeds / np.sqrt(repeated)
+    return np.stack([rule.score(one) for one in drawn])
+
+
+def _order(group: list[Candidate], rule: Rule, noise: Noise, *, draws: int, seed: int) -> list[dict[str, Any]]:
+    """Candidates best first; picked is the cheapest of those within one standard error of the best."""
+    scores = rule.score(np.stack([candidate.values for candidate in group]))
+    drawn = drawn_scores(group, rule, noise, draws=draws, seed=seed)
+    first = [candidate.members[0].number for candidate in group]
+    order = sorted(range(len(group)), key=lambda i: (-scores[i], group[i].flops, first[i]))
+    best = order[0]
+    error = (drawn - drawn[:, [best]]).std(0)
+    tied = [i for i in order if scores[best] - scores[i] <= error[i]]
+    pick = min(tied, key=lambda i: (group[i].flops, order.index(i)))
+    best_of = drawn == drawn.max(1, keepdims=True)
+    wins = (best_of / best_of.sum(1, keepdims=True)).mean(0)  # equals share a draw: ranks tie often
+    beats_pick = (drawn >= drawn[:, [pick]]).mean(0)
+    return [
+        {
+            "number": first[i],
+            "trial": group[i].members[0].trial,
+            "seeds": [member.seed for member in group[i].members],
+            "method": group[i].members[0].method,
+            "step": group[i].members[0].snapshots[group[i].snapshot].step,
+            "images": group[i].members[0].snapshots[group[i].snapshot].images,
+            "flops": group[i].flops,
+            "score": float(scores[i]),
+            "values": {c: float(s * v) for c, s, v in zip(rule.columns, rule.signs, group[i].values, strict=True)},
+            "overrides": group[i].members[0].overrides,
+            "probability_best": float(wins[i]) if noise.known else None,
+            "tied_with_best": i in tied,
+            "told_apart": bool(noise.known and i != pick and beats_pick[i] < TOLD_APART),
+            "picked": i == pick,
+        }
+        for i in order
+    ]
+
+
+def _definition(pool: Pool, column: str) -> dict[str, Any] | None:
+    if column.startswith(LABELS):
+        return pool.label_files.get(column.removeprefix(LABELS))
+    owner = pool.criteria.get(column) or pool.criteria.get(column.rpartition("_")[0])
+    return {key: owner[key] for key in ("score", "input", "direction", "version")} if owner else None
+
+
+def _dropped(member: TrialResult, reason: str) -> dict[str, Any]:
+    return {"number": member.number, "trial": member.trial, "status": member.status, "reason": reason}

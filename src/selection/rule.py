@@ -1,0 +1,125 @@
+"""What a selection goes by: one column of criteria, or several combined over the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.evaluation.snapshots import columns as columns_of
+from src.runtime.build import build
+from src.study.pool import LABELS, Floats, Pool, TrialResult
+
+
+class Rule(NamedTuple):
+    """Columns, each with the sign that makes higher better, and how they become one score over a pool."""
+
+    name: str
+    columns: list[str]
+    signs: list[int]
+    within: list[str]  # what compared trials must share
+    combine: Callable[[Tensor], Tensor] | None  # (trials, columns) -> (trials,)
+
+    def score(self, values: Floats) -> Floats:
+        """Scores (trials,) of signed values (trials, columns); higher is better."""
+        if self.combine is None:
+            return values[:, 0]
+        return np.asarray(self.combine(torch.from_numpy(values)).numpy())
+
+
+def make_rule(pool: Pool, wanted: str | list[str]) -> Rule:
+    """The rule of a criterion's name, of a column (rankme_h), of a label budget (labels_5-0) or of a list of these.
+
+    Raises ValueError where the pool has no such criterion or nothing says which direction is better.
+    """
+    if isinstance(wanted, list):
+        if not wanted:
+            raise ValueError("rule must name at least one column, got an empty list")
+        combine = pool.criteria["consensus"]["score"]
+        columns = [_column(pool, name) for name in wanted]
+        return _combined(pool, "+".join(columns), columns, combine)
+    criterion = pool.criteria.get(wanted)
+    if criterion is not None and criterion["input"] == "columns":
+        return _combined(pool, wanted, criterion["columns"], criterion["score"])
+    column = _column(pool, wanted)
+    sign, shared = _direction(pool, column)
+    return Rule(column, [column], [sign], shared, None)
+
+
+def _column(pool: Pool, name: str) -> str:
+    """A criterion's first column, on the space it was published for; any other name as it is."""
+    criterion = pool.criteria.get(name)
+    if criterion is None:
+        return name
+    if criterion["input"] == "columns":
+        raise ValueError(f"{name} already combines several columns: name {', '.join(criterion['columns'])} instead")
+    return columns_of(criterion)[0]
+
+
+def rule_of(pool: Pool, chosen: dict[str, Any]) -> Rule:
+    """The rule that a selection.json states."""
+    columns = list(chosen["columns"])
+    if chosen["combined_by"] is None:
+        return make_rule(pool, columns[0])
+    return _combined(pool, chosen["rule"], columns, chosen["combined_by"])
+
+
+def _combined(pool: Pool, name: str, columns: list[str], score: dict[str, Any]) -> Rule:
+    directions = [_direction(pool, column) for column in columns]
+    shared = sorted({what for _, each in directions for what in each})
+    return Rule(name, list(columns), [sign for sign, _ in directions], shared, build("criterion", score))
+
+
+def within(pool: Pool, criterion: dict[str, Any]) -> list[str]:
+    """What trials must share to be compared: what a criterion states, or all that its columns do."""
+    if criterion["input"] != "columns":
+        return list(criterion["within"])
+    return _combined(pool, criterion["name"], criterion["columns"], criterion["score"]).within
+
+
+def _direction(pool: Pool, column: str) -> tuple[int, list[str]]:
+    if column.startswith(LABELS):
+        known = sorted({LABELS + budget for member in pool.members for budget in member.budgets})
+        if column not in known:
+            have = f"measured are {', '.join(known)}" if known else f"run python -m src.budget study={pool.name}"
+            raise ValueError(f"{column} was not measured: {have}")
+        return 1, []
+    owners = {name: c for c in pool.criteria.values() if c["input"] != "columns" for name in columns_of(c)}
+    if column not in owners:
+        known = sorted([*owners, *(name for name, c in pool.criteria.items() if c["input"] == "columns")])
+        raise ValueError(f"rule must be one of {', '.join(known)}, got {column!r}")
+    direction, shared = owners[column]["direction"], owners[column]["within"]
+    if direction == "none":
+        raise ValueError(f"{column} has no better direction (published as not monotone): choose another criterion")
+    return (1 if direction == "higher" else -1), list(shared)
+
+
+def measured(member: TrialResult, column: str, snapshot: int) -> float | None:
+    """A column's value on a snapshot (counted from the first, or from the last with negative numbers)."""
+    if column.startswith(LABELS):
+        return member.budgets.get(column.removeprefix(LABELS)) if snapshot in (-1, len(member.snapshots) - 1) else None
+    return member.value(column, snapshot)
+
+
+def check_comparable(members: list[TrialResult], rule: Rule) -> None:
+    """Raise ValueError where the rule compares only trials that share something these don't."""
+    if "dimension" in rule.within:
+        spaces = {column.rpartition("_")[2] for column in rule.columns} & {"h", "z"}
+        sizes = {tuple(member.dimensions[space] for space in sorted(spaces)) for member in members}
+        if len(sizes) > 1:
+            shown = sorted(size[0] if len(size) == 1 else size for size in sizes)
+            raise ValueError(
+                f"{rule.name} is bounded by the number of features and can't rank trials of different "
+                f"{' and '.join(sorted(spaces))} sizes {shown}: fix model.features and method.projector.dimension, "
+                "or choose another criterion"
+            )
+    if "loss" in rule.within and len({member.loss_definition for member in members}) > 1:
+        swept = {override.partition("=")[0] for member in members for override in member.overrides}
+        differing = sorted(key for key in swept if key.startswith(("method.", "augmentation.", "batch_size")))
+        raise ValueError(
+            f"{rule.name} compares only trials whose loss is defined alike (method, augmentation, batch size), and "
+            f"these differ in {', '.join(differing) or 'their configuration'}: choose another criterion"
+        )

@@ -1,0 +1,27 @@
+"""Which folders of studies use a trial store. The store keeps the list: clean must know whose trials are needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from src.runtime import files, records
+
+FOLDER = "used-by"  # of the store; a file for each folder of studies
+
+
+def register(store: Path, runs: Path) -> None:
+    """Note that studies in ``runs`` have trials in ``store``; relative to it, so that both can be moved together."""
+    place = os.path.relpath(runs.resolve(), store.resolve())
+    path = store / FOLDER / f"{files.fingerprint(place)}.json"
+    if not path.exists():
+        files.write_json(path, {"runs": place})
+
+
+def users(store: Path) -> dict[Path, Path]:
+    """Every noted folder of studies -> the file that notes it. Raises ValueError where a note can't be read."""
+    found = {}
+    for path in sorted((store / FOLDER).glob(f"{'[0-9a-f]' * 16}.json")):
+        note = records.read(path, records.StoreUser, "delete it and run the python -m src.train of a study once more")
+        found[Path(os.path.normpath(store.resolve() / note["runs"]))] = path
+    return found

@@ -1,0 +1,96 @@
+"""What a study would cost, from counted operations and a few timed steps."""
+
+from __future__ import annotations
+
+import resource
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.table import Table
+from torch.optim import Optimizer
+
+from src.data.pack import Manifest
+from src.runtime.console import make_console
+from src.study.tables import shorten
+from src.trial.identity import Trial, evaluation_flops, trial_flops
+from src.trial.run import prepare, training_steps
+
+if TYPE_CHECKING:
+    from src.methods.method import Method
+
+TIMED_STEPS = 3
+
+
+class Forecast(NamedTuple):
+    """One trial's predicted cost."""
+
+    number: int
+    overrides: list[str]
+    key: str
+    finished: bool  # already in the store: costs nothing
+    flops: int  # training
+    seconds: float  # training and evaluation
+    disk: int  # bytes kept
+    memory: int  # peak bytes of this process so far
+
+
+def forecast(
+    number: int, overrides: list[str], trial: Trial, manifest: Manifest, protocol: dict[str, Any], device: str
+) -> Forecast:
+    """Count a trial's operations and time its first steps; nothing is written."""
+    step = trial_flops(trial, manifest)
+    method, optimizer = prepare(trial, manifest, device)
+    evaluations = trial.config["schedule"]["evaluations"]
+    measuring = evaluation_flops(trial, manifest, protocol) * evaluations
+    training = step * trial.steps
+    finished = (trial.folder / "record.json").exists()
+    seconds = 0.0
+    if not finished:
+        seconds = (
+            _seconds_per_step(method, optimizer, trial, manifest, device)
+            * trial.steps
+            * (1 + measuring / max(training, 1))
+        )
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values())
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Forecast(number, overrides, trial.key, finished, training, seconds, weights * (evaluations + 1), memory)
+
+
+def _seconds_per_step(method: Method, optimizer: Optimizer, trial: Trial, manifest: Manifest, device: str) -> float:
+    steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=0)
+    float(next(steps).loss)  # the first step warms up
+    started = time.perf_counter()
+    for step in islice(steps, TIMED_STEPS):
+        float(step.loss)
+    return (time.perf_counter() - started) / TIMED_STEPS
+
+
+def print_forecasts(forecasts: list[Forecast]) -> None:
+    """One line per trial and the sums."""
+    table = Table(title="dry run: nothing was trained or written", title_justify="left")
+    for name in ("trial", "hash", "state", "training GFLOP", "minutes", "MB kept"):
+        table.add_column(name, justify="left" if name in ("hash", "state") else "right")
+    table.add_column("what it changes", overflow="fold")
+    for entry in forecasts:
+        changes = " ".join(shorten(override) for override in entry.overrides) or "nothing: the default configuration"
+        state = "in store" if entry.finished else "to train"
+        table.add_row(
+            str(entry.number),
+            entry.key[:8],
+            state,
+            f"{entry.flops / 1e9:,.0f}",
+            f"{entry.seconds / 60:.1f}",
+            f"{entry.disk / 1e6:.1f}",
+            changes,
+        )
+    console = make_console()
+    console.print(table)
+    console.print(
+        f"{len(forecasts)} trials, {sum(entry.flops for entry in forecasts) / 1e12:.1f} TFLOP counted, "
+        f"{sum(entry.seconds for entry in forecasts) / 60:.0f} minutes predicted from {TIMED_STEPS} timed steps each, "
+        f"{sum(entry.disk for entry in forecasts) / 1e6:.0f} MB of weights, "
+        f"memory up to {max(entry.memory for entry in forecasts) / 1e9:.1f} GB\n"
+        "a guided sampler's later proposals depend on results: theirs are estimates",
+        highlight=False,
+    )
