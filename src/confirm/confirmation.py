@@ -8,7 +8,7 @@ import numpy as np
 
 from src.runtime import files
 from src.selection.ranking import rank
-from src.selection.rule import measured, rule_of
+from src.selection.rule import Rule, measured, rule_of
 from src.study.pool import Pool, TrialResult, repetitions
 
 SUFFIX = "-confirm"  # the study of the repeated trials is named after the one it repeats
@@ -26,27 +26,7 @@ def compare(chosen: dict[str, Any], first: Pool, fresh: Pool) -> dict[str, Any]:
         why = ""
     except ValueError as nothing_left:
         again, why = {"winners": [], "ranking": [], "dropped": [], "noise": []}, str(nothing_left)
-    original = {configuration: same[0] for configuration, same in repetitions(first.healthy).items()}
-    steps: dict[int, int] = {}
-    for line in chosen["ranking"]:
-        steps.setdefault(line["number"], line["step"])
-    lines: list[dict[str, Any]] = []
-    for configuration, members in repetitions(fresh.members).items():
-        before = original[configuration]
-        step = steps[before.number]
-        lines.append(
-            {
-                "number": before.number,
-                "trial": before.trial,
-                "method": before.method,
-                "step": step,
-                "fresh": [{"seed": m.seed, "trial": m.trial, "status": m.status} for m in members],
-                "columns": {
-                    column: _fall(before, members, column, sign, step)
-                    for column, sign in zip(rule.columns, rule.signs, strict=True)
-                },
-            }
-        )
+    lines = _repeated(chosen, rule, first, fresh)
     by_trial = {fresh_trial["trial"]: line for line in lines for fresh_trial in line["fresh"]}
     return {
         "study": first.name,
@@ -73,6 +53,30 @@ def compare(chosen: dict[str, Any], first: Pool, fresh: Pool) -> dict[str, Any]:
         ],
         "dropped": again["dropped"],
     }
+
+
+def _repeated(chosen: dict[str, Any], rule: Rule, first: Pool, fresh: Pool) -> list[dict[str, Any]]:
+    """Each repeated configuration: its first trial, its fresh ones, and how far each column fell."""
+    original = {configuration: same[0] for configuration, same in repetitions(first.healthy).items()}
+    steps: dict[int, int] = {}
+    for line in chosen["ranking"]:
+        steps.setdefault(line["number"], line["step"])
+    lines = []
+    for configuration, members in repetitions(fresh.members).items():
+        before = original[configuration]
+        step = steps[before.number]
+        signs = zip(rule.columns, rule.signs, strict=True)
+        lines.append(
+            {
+                "number": before.number,
+                "trial": before.trial,
+                "method": before.method,
+                "step": step,
+                "fresh": [{"seed": m.seed, "trial": m.trial, "status": m.status} for m in members],
+                "columns": {column: _fall(before, members, column, sign, step) for column, sign in signs},
+            }
+        )
+    return lines
 
 
 def _fall(before: TrialResult, members: list[TrialResult], column: str, sign: int, step: int) -> dict[str, Any]:

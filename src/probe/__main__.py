@@ -13,8 +13,7 @@ from src.runtime import app, check
 JUDGES = ("linear", "knn")  # the probes that the report may judge by, which needs them at every snapshot
 
 if TYPE_CHECKING:
-    from src.probe.features import Split
-    from src.study.stored import Entry, StoredStudy
+    from src.study.stored import StoredStudy
 
 
 def probe(config: DictConfig) -> None:
@@ -66,76 +65,35 @@ def _reference(study: StoredStudy, folder: Path) -> StoredStudy | None:
 
 
 def _probe_study(study: StoredStudy, settings: dict[str, Any], tuned: list[int], reference: StoredStudy | None) -> None:
+    """Score a study, write its probe.json, mirror and print it."""
     from rich.progress import track
 
-    from src.evaluation.embeddings import encode
-    from src.probe.features import Split, score, trial_features
     from src.probe.finetuning import check_settings
+    from src.probe.scoring import Labels, score_baselines, score_finetuned, score_trial
     from src.runtime import files
     from src.runtime.console import make_console
     from src.runtime.records import ProbeFile, check_replaceable
     from src.study.tables import probe_table
     from src.tracking.mirror import StudyMirror
-    from src.trial.identity import build_method
 
-    check_replaceable(study.folder / "probe.json", ProbeFile, "probe")
-    fitted, scored = Split(study.manifest, "probe"), Split(study.manifest, "val")
+    path = study.folder / "probe.json"
+    check_replaceable(path, ProbeFile, "probe")
+    labels, probes, mirror = Labels(study), settings["probe"], StudyMirror(study)
+    finetuning = {name: value for name, value in settings["finetune"].items() if name != "trials"}
     if tuned:
-        check_settings(len(fitted.images), **_without_trials(settings["finetune"]))
-    probes = settings["probe"]
-    mirror = StudyMirror(study)
-    untrained: Any = build_method(study.entries[0].trial.config, study.manifest.shape).eval().encoder
-    baselines = {
-        "raw pixels": [split.pixels() for split in (fitted, scored)],
-        "untrained encoder": [encode(untrained, split.images, study.manifest) for split in (fitted, scored)],
-    }
-    for entry in reference.entries if reference is not None else []:
-        if entry.trained:
-            features = trial_features(entry.trial, entry.trial.snapshot_steps()[-1], [fitted, scored])
-            baselines[f"supervised, seed {entry.trial.config['seed']}"] = [features["probe"], features["val"]]
-    result: dict[str, Any] = {
-        "study": study.name,
-        "probe": probes,
-        "baselines": {
-            name: score(probes, fitted.labelled(bank), scored.labelled(queries), last=True)
-            for name, (bank, queries) in baselines.items()
-        },
-        "trials": {},
-    }
+        check_settings(len(labels.fitted.images), **finetuning)
+    result: dict[str, Any] = {"study": study.name, "probe": probes, "trials": {}}
+    result["baselines"] = score_baselines(study, reference, labels, probes)
     for entry in track(study.entries, description="probing", console=make_console(), transient=True):
-        snapshots: dict[str, Any] = {}
-        steps = entry.trial.snapshot_steps() if entry.trained else []
-        for step in steps:
-            features = trial_features(entry.trial, step, [fitted, scored])
-            labelled = fitted.labelled(features["probe"]), scored.labelled(features["val"])
-            snapshots[str(step)] = score(probes, *labelled, last=step == steps[-1])
-        if entry.number in tuned and steps:
-            snapshots[str(steps[-1])]["finetune"] = _finetune(study, entry, fitted, scored, settings["finetune"])
+        snapshots = score_trial(entry, labels, probes)
+        if entry.number in tuned and snapshots:
+            snapshots[max(snapshots, key=int)]["finetune"] = score_finetuned(study, entry, labels, finetuning)
         result["trials"][entry.trial.key] = snapshots
         mirror.probed(entry, snapshots)
-    path = study.folder / "probe.json"
     files.write_json(path, result)
     console = make_console()
     console.print(probe_table(study, result))
     console.print(f"written: {path}", highlight=False)
-
-
-def _finetune(
-    study: StoredStudy, entry: Entry, fitted: Split, scored: Split, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """The whole encoder trained on with the labels of probe: what the trial is worth as a starting point."""
-    from src.probe.features import as_record
-    from src.probe.finetuning import finetune
-    from src.trial.loop import Normalise
-
-    method: Any = entry.trial.method(entry.trial.snapshot_steps()[-1], study.manifest.shape)
-    normalise = Normalise(study.manifest.mean, study.manifest.std, "cpu")
-    labelled = fitted.images, fitted.classes, scored.images, scored.classes
-    return as_record(finetune(method.encoder, normalise, *labelled, **_without_trials(settings)))
-
-
-def _without_trials(finetuning: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in finetuning.items() if name != "trials"}
 
 
 if __name__ == "__main__":

@@ -29,25 +29,9 @@ def rank(pool: Pool, rule: Rule, *, snapshots: str, draws: int, seed: int) -> di
 
     Raises ValueError on trials that the rule doesn't compare, or where no trial is left to pick from.
     """
-    dropped = [_dropped(m, m.reason) for m in pool.members if m.status != "complete"]
-    lost = {m.configuration: m for m in pool.members if m.status in ("collapsed", "diverged")}
-    candidates = []
-    for configuration, members in repetitions(pool.healthy).items():
-        if configuration in lost:
-            why = f"its configuration {lost[configuration].status} with seed {lost[configuration].seed}"
-            dropped += [_dropped(m, why) for m in members]
-            continue
-        found = _candidates(members, rule, snapshots)
-        candidates += found
-        if not found:
-            dropped += [
-                _dropped(m, next((m.refused[c] for c in rule.columns if c in m.refused), "no value")) for m in members
-            ]
+    candidates, dropped = _sort_out(pool, rule, snapshots)
     if not candidates:
-        reasons = "; ".join(sorted({f"{d['status']}: {d['reason']}" for d in dropped}))
-        others = sorted(pool.healthy[0].last.criteria)[:3] if pool.healthy else []
-        hint = f": rule={others[0]} has values, {', '.join(others[1:])} too" if others else ""
-        raise ValueError(f"study {pool.name} has no trial to pick from ({reasons}){hint}")
+        raise ValueError(f"study {pool.name} has no trial to pick from {_why_none(pool, dropped)}")
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         method = candidate.members[0].method if "method" in rule.within else ""
@@ -80,6 +64,35 @@ def rank(pool: Pool, rule: Rule, *, snapshots: str, draws: int, seed: int) -> di
         "ranking": [line for order in orders for line in order],
         "dropped": dropped,
     }
+
+
+def _sort_out(pool: Pool, rule: Rule, snapshots: str) -> tuple[list[Candidate], list[dict[str, Any]]]:
+    """What can be ranked, and what can't with the reason: a configuration that collapsed with one seed is out."""
+    dropped = [_dropped(m, m.reason) for m in pool.members if m.status != "complete"]
+    lost = {m.configuration: m for m in pool.members if m.status in ("collapsed", "diverged")}
+    candidates: list[Candidate] = []
+    for configuration, members in repetitions(pool.healthy).items():
+        if configuration in lost:
+            why = f"its configuration {lost[configuration].status} with seed {lost[configuration].seed}"
+            dropped += [_dropped(m, why) for m in members]
+            continue
+        found = _candidates(members, rule, snapshots)
+        candidates += found
+        if not found:
+            dropped += [_dropped(m, _first_refusal(m, rule)) for m in members]
+    return candidates, dropped
+
+
+def _first_refusal(member: TrialResult, rule: Rule) -> str:
+    return next((member.refused[column] for column in rule.columns if column in member.refused), "no value")
+
+
+def _why_none(pool: Pool, dropped: list[dict[str, Any]]) -> str:
+    """The reasons, and what else could be chosen by."""
+    reasons = "; ".join(sorted({f"{one['status']}: {one['reason']}" for one in dropped}))
+    others = sorted(pool.healthy[0].last.criteria)[:3] if pool.healthy else []
+    hint = f": rule={others[0]} has values, {', '.join(others[1:])} too" if others else ""
+    return f"({reasons}){hint}"
 
 
 def _candidates(members: list[TrialResult], rule: Rule, snapshots: str) -> list[Candidate]:

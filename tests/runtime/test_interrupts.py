@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.project import ROOT, Project, clean_environment
+from tests.trial.test_sharing import SHARED, finished_launch, launched
 
 CTRL_C = "import os, signal\ndef ctrl_c(): os.kill(os.getpid(), signal.SIGINT)\n"
 
@@ -41,17 +43,19 @@ try:
     interrupts.point()
 except KeyboardInterrupt:
     print("ended at a point")
-ctrl_c()
+os.kill(os.getpid(), signal.SIGTERM)
 print("so soon it is the same wish")
-interrupts.AGAIN_SECONDS = 0.0
-try:
-    ctrl_c()
-    print("never")
-except KeyboardInterrupt:
-    print("ended at once")
+for again in (ctrl_c, lambda: os.kill(os.getpid(), signal.SIGTERM)):
+    try:
+        again()
+        print("never")
+    except KeyboardInterrupt:
+        print("ended at once")
+    interrupts.AGAIN_SECONDS = 0.0
 """
     result = python(code, tmp_path)
-    said = ["nobody asked", "goes on", "ended at a point", "so soon it is the same wish", "ended at once"]
+    said = ["nobody asked", "goes on", "ended at a point", "so soon it is the same wish"]
+    said += ["ended at once", "ended at once"]
     assert result.stdout.splitlines() == said
     assert result.stderr == "\nends after this step; Ctrl-C again ends at once\n"
 
@@ -136,9 +140,36 @@ def test_a_sweep_that_is_asked_to_end_keeps_its_last_step_and_says_how_to_go_on(
     assert "the same command goes on: python -m src.train -m sweep=random" in err
     assert "written: runs/tiny/study.json" in out
     assert [trial["status"] for trial in project.json("runs/tiny/study.json")["trials"]] == ["stopped"]
-    content = (config.parent / "checkpoint.pt").read_bytes().partition(b"\n")[2]
-    state = torch.load(io.BytesIO(content), weights_only=True)
+    state = checkpoint(config.parent)
     assert state["step"] > 0 and state["rows"] == []
+
+
+def checkpoint(folder: Path) -> Any:
+    content = (folder / "checkpoint.pt").read_bytes().partition(b"\n")[2]
+    return torch.load(io.BytesIO(content), weights_only=True)
+
+
+def test_two_processes_that_are_stopped_go_on_to_the_identical_record(project: Project) -> None:
+    """By the clock, at a row that is told again, and by SIGTERM to torchrun, which hands it to both."""
+    project.prepare()
+    arguments = [*SHARED, "schedule.images=12800"]
+    finished_launch(project, *arguments, "study=unbroken")
+    folder = project.folder / "runs/store" / project.json("runs/unbroken/study.json")["trials"][0]["trial"]
+    expected = (folder / "record.json").read_bytes()
+    folder.rename(project.folder / "kept")
+    finished_launch(project, *arguments, "study=broken", "max_hours=0.0000001")
+    first = checkpoint(folder)
+    assert first["rows"] == [] and first["step"] == len(first["since_row"]["learning_rate"]) == 100
+    process = launched(project, *arguments, "study=broken", "checkpoint_seconds=0")
+    while (folder / "checkpoint.pt").exists() and checkpoint(folder)["step"] == 100:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert err.count("interrupted; what was finished is kept") == 1, err
+    assert 100 < checkpoint(folder)["step"] < 400 and not (folder / "record.json").exists()
+    finished_launch(project, *arguments, "study=broken")
+    assert (folder / "record.json").read_bytes() == expected
 
 
 def test_an_interrupt_that_a_library_made_an_error_of_is_still_an_interrupt(tmp_path: Path) -> None:

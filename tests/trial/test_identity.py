@@ -13,7 +13,7 @@ import torch
 from src.data.pack import Manifest
 from src.runtime import files, interrupts
 from src.runtime.device import set_up
-from src.trial import run
+from src.trial import checkpoint, run
 from src.trial.identity import Trial, dimensions, read_trial, trial_flops
 from src.trial.loop import Step, train
 from src.trial.run import run_trial
@@ -112,13 +112,13 @@ def test_a_trial_that_is_asked_to_end_keeps_every_step(
     unbroken, broken = (trial_of(manifest, tmp_path / part, "method=simsiam") for part in ("a", "b"))
     finish(unbroken, manifest)
     trained: list[int] = []
-    really_add = run._Checkpoint.add
+    really_add = checkpoint.Checkpoint.add
 
-    def add(state: run._Checkpoint, step: Step) -> None:
+    def add(state: checkpoint.Checkpoint, step: Step) -> None:
         trained.append(step.number)
         really_add(state, step)
 
-    monkeypatch.setattr(run._Checkpoint, "add", add)
+    monkeypatch.setattr(checkpoint.Checkpoint, "add", add)
     with monkeypatch.context() as asked:
         asked.setattr(interrupts, "asked", lambda: len(trained) >= moment)
         with pytest.raises(KeyboardInterrupt):
@@ -179,7 +179,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     state = torch.load(io.BytesIO(path.read_bytes().partition(b"\n")[2]), weights_only=True)
     change(state)
     torch.save(state, content := io.BytesIO())
-    path.write_bytes(run._digest(content.getvalue()) + b"\n" + content.getvalue())
+    path.write_bytes(checkpoint.checksum_of(content.getvalue()) + b"\n" + content.getvalue())
 
 
 def refused(trial: Trial, manifest: Manifest) -> str:
