@@ -38,7 +38,8 @@ def supervised(config: DictConfig) -> None:
     identity = {"supervises": study.identity, "evaluation": study.protocol, "trials": [trial.key for trial in trials]}
     folder = study.folder.with_name(study.name + SUPERVISED)
     _train(study, Study(folder, identity), trials, labelled, guide, settings["checkpoint_seconds"])
-    print(f"next: python -m src.probe study={study.name}, where it stands beside the untrained encoder")
+    print("probe shows it beside the untrained encoder")
+    print(f"next: python -m src.probe study={study.name}")
 
 
 def _like(study: StoredStudy, number: int) -> Trial:
