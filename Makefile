@@ -29,7 +29,7 @@ ui: $(ENVIRONMENT)      ## the MLflow UI on this project's store, on http://127.
 lint: $(ENVIRONMENT)    ## style, format and types
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
 
-faults: $(ENVIRONMENT)  ## 50 kills at random moments, each followed by a re-run that must give the identical study
+faults: $(ENVIRONMENT)  ## 50 kills, signals, full disks and the like, each followed by a re-run that must give the identical study
 	@$(RUN) python -m tests.faults 50
 
 clean-list: $(ENVIRONMENT)  ## what no study needs, and its size; removes nothing

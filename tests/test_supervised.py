@@ -109,6 +109,13 @@ def test_a_bad_value_is_one_line(arguments: list[str], message: str, finished: P
     assert not (project.folder / "runs/tiny-supervised").exists()
 
 
+def test_a_reference_has_no_reference(finished: Project, project: Project) -> None:
+    project.copy_of(finished)
+    project.ok("supervised", "study=tiny")
+    line = project.refused("supervised", "study=tiny-supervised")
+    assert "study tiny-supervised was trained with labels itself" in line
+
+
 def test_without_labels_it_says_how_to_get_them(finished: Project, project: Project) -> None:
     project.copy_of(finished)
     shutil.rmtree(project.folder / "data/digits/labels")

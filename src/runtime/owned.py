@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -100,8 +101,14 @@ def add(folder: Path, name: str, by: str, write: Callable[[Path], None]) -> Path
     if os.path.lexists(path) and not _own(path, kept.get(name)):
         raise ValueError(f"{path} wasn't written by python -m src.{by}: move it away, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write(path)
-    _write_list(folder, kept | {name: {"by": by, "checksum": files.checksum(path)}})
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=files.PARTIAL) as beside:
+        new = Path(beside) / name
+        write(new)
+        entry = {"by": by, "checksum": files.checksum(new)}
+        if name in kept:
+            entry["was"] = kept[name]["checksum"]  # until the new one has taken its place, and where that fails
+        _write_list(folder, kept | {name: entry})
+        new.replace(path)
     return path
 
 
@@ -122,7 +129,7 @@ def _strange(folder: Path) -> list[str]:
 
 
 def _own(path: Path, entry: dict[str, str] | None) -> bool:
-    return entry is not None and path.is_file() and files.checksum(path) == entry["checksum"]
+    return entry is not None and path.is_file() and files.checksum(path) in (entry["checksum"], entry.get("was"))
 
 
 def _content(folder: Path) -> list[str]:
@@ -143,10 +150,15 @@ def _read_list(folder: Path) -> dict[str, dict[str, str]]:
     """name -> by, checksum; empty where there is no list that can be read: then nothing there is ours."""
     try:
         kept = files.read_json(folder / LIST)
-        entries = {str(name): {"by": str(e["by"]), "checksum": str(e["checksum"])} for name, e in kept["files"].items()}
+        entries = {str(name): _entry(entry) for name, entry in kept["files"].items()}
         return entries if kept["format"] == FORMAT else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _entry(entry: dict[str, str]) -> dict[str, str]:
+    whole = {"by": str(entry["by"]), "checksum": str(entry["checksum"])}
+    return whole | ({"was": str(entry["was"])} if "was" in entry else {})
 
 
 def _write_list(folder: Path, entries: dict[str, dict[str, str]]) -> None:

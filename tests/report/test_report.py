@@ -568,3 +568,11 @@ def test_an_added_criterion_is_measured_by_the_studys_own_command(finished: Proj
     for line in project.json("runs/tiny/selection.json")["ranking"]:
         assert line["values"]["norm_h"] > 0
         assert line["values"]["lidar_z"] == old[line["trial"]]["criteria"]["lidar_z"]
+
+
+def test_a_probe_that_was_left_out_is_not_judged_by(finished: Project, project: Project) -> None:
+    project.copy_of(finished)
+    project.ok("probe", "study=tiny", "threads=1", "~probe.linear")
+    line = project.refused("report", *REPORT)
+    assert "quality must be one of the probes in runs/tiny/probe.json, " in line and "got 'linear'" in line
+    assert "knn" in line.partition("probe.json, ")[2].partition(", got")[0]

@@ -143,3 +143,28 @@ def test_a_received_study_that_names_foreign_code_runs_none_of_it(finished: Proj
         line = project.refused(stage, "study=tiny")
         assert "model._target_ must be a class or function defined in src.models, got 'torch.nn" in line, stage
     assert not marker.exists()
+
+
+def test_received_scores_that_name_foreign_code_run_none_of_it(finished: Project, tmp_path: Path) -> None:
+    import json
+
+    project = Project(tmp_path / "received", finished.folder / "mlruns/mlflow.db").copy_of(finished)
+    marker, trap = tmp_path / "ran", "src.data.pack.np.load"
+    path = project.folder / "runs/tiny/probe.json"
+    probed = json.loads(path.read_text())
+    probed["probe"]["linear"]["score"] = {
+        "_target_": trap,
+        "_partial_": True,
+        "file": str(marker),
+        "allow_pickle": True,
+    }
+    path.write_text(json.dumps(probed))
+    line = project.refused("report", "study=tiny", "resamples=100", "threads=1")
+    assert f"probe._target_ must be a class or function defined in src.probes, got '{trap}'" in line
+    path = project.folder / "runs/tiny/study.json"
+    study = json.loads(path.read_text())
+    next(one for one in study["criteria"] if one["name"] == "consensus")["score"] = {"_target_": trap}
+    path.write_text(json.dumps(study))
+    line = project.refused("selection", "study=tiny", "draws=100")
+    assert f"criterion._target_ must be a class or function defined in src.criteria, got '{trap}'" in line
+    assert not marker.exists()

@@ -173,6 +173,31 @@ def test_one_file_is_added_beside_others_and_over_none_of_them(tmp_path: Path) -
     assert (tmp_path / "taken.svg").read_text() == (tmp_path / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("step", ["write", "list", "replace"])
+def test_a_file_whose_writing_broke_off_can_be_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    owned.add(tmp_path, "new.svg", "compare", draw)
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def half(path: Path) -> None:
+        path.write_text("ha")
+        full()
+
+    with monkeypatch.context() as broken:
+        if step == "list":
+            broken.setattr(owned, "_write_list", full)
+        elif step == "replace":
+            broken.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            owned.add(tmp_path, "new.svg", "compare", half if step == "write" else lambda path: path.write_text("x"))  # type: ignore[arg-type]
+    assert (tmp_path / "new.svg").read_text() == "drawn"
+    owned.add(tmp_path, "new.svg", "compare", draw)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [owned.LIST, "new.svg"]
+
+
 def test_a_replaced_folder_keeps_what_other_commands_added(tmp_path: Path) -> None:
     target = owned.Target(tmp_path, ("report",), "report", "choose another")
     for content in ("first", "second"):
