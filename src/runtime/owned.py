@@ -1,7 +1,8 @@
 """What a command may replace: folders that keep a list of the files that were written there, and nothing else.
 
 A file that isn't on its folder's list, or was changed since it was put on it, is somebody's own. Where there is one,
-``check`` refuses before any work is done; nothing here removes a file that isn't on a list.
+``check`` refuses before any work is done. What is removed was on a list, or lay in a hidden folder with this project's
+marker in which it was being built.
 """
 
 from __future__ import annotations
