@@ -45,6 +45,8 @@ $(ENVIRONMENT): pyproject.toml constraints.txt
 	  python=$$($$candidate -c 'import sys; print(sys._base_executable); \
 	    sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null) && break; python=; done; \
 	if [ -z "$$python" ]; then echo "error: Stepwise needs Python 3.11 or 3.12 on the PATH" >&2; exit 1; fi; \
-	rm -rf .venv && "$$python" -m venv .venv \
+	if [ -e .venv ] && [ ! -e .venv/.begun ] && [ ! -e .venv/.complete ]; then \
+	  echo "error: .venv wasn't made by make: move it away, or use it as README says (without make)" >&2; exit 1; fi; \
+	rm -rf .venv && mkdir .venv && touch .venv/.begun && "$$python" -m venv .venv \
 	&& .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt \
 	&& touch $@

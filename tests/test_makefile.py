@@ -24,6 +24,16 @@ def test_a_broken_off_installation_leaves_no_finished_environment(tmp_path: Path
         assert (tmp_path / ".venv").exists() and not (tmp_path / ".venv/.complete").exists()
 
 
+def test_an_environment_of_somebodys_own_is_refused_and_left(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/mine.txt").write_text("mine")
+    result = make(tmp_path, "test")
+    assert result.returncode != 0 and "error: .venv wasn't made by make: move it away" in result.stderr
+    assert (tmp_path / ".venv/mine.txt").read_text() == "mine"
+
+
 def test_without_a_fitting_python_it_says_so(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
