@@ -127,11 +127,10 @@ def resident() -> float:
 
 def train_from_a_file(folder: Path, gigabytes: float) -> None:
     """In a child: steps on a set that stays in its file, beside the same on one that is small."""
-    from bench.train import CASES, DEFAULTS, ours, settings_of
+    from bench.train import CASES, DEFAULTS, ours, trial_of
     from src.data.pack import write_pack
     from src.data.source import SPLITS, Rows, Source
     from src.runtime.device import set_up
-    from src.trial.identity import identify
 
     set_up("cpu", 2)
     few = np.random.default_rng(0).integers(0, 256, (1000, 3, SIZE, SIZE), dtype=np.uint8)
@@ -143,7 +142,7 @@ def train_from_a_file(folder: Path, gigabytes: float) -> None:
         splits = {split: Source(few[:10], place, {}) for split, place in places.items()}
         splits["pretrain"] = Source(Rows(folder / "few.npy", np.arange(number) % 1000), np.arange(number), {})
         manifest = write_pack(folder / name, name, splits, {})
-        trial = identify(settings_of(case, DEFAULTS), manifest, folder / "unused", device="cpu", threads=2)
+        trial = trial_of(case, DEFAULTS, manifest, folder / "unused")
         step = ours(trial, manifest, "cpu")
         times = []
         for _ in range(40):

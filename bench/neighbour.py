@@ -22,17 +22,14 @@ POLICIES = ("PASSIVE", "ACTIVE", "")  # empty: OpenMP's own, which spins for a w
 
 def measure() -> float:
     """Median milliseconds of a step, in this process."""
-    from bench.train import CASES, bare, packed, settings_of
+    from bench.train import CASES, bare, packed, trial_of
     from src.runtime.device import set_up
-    from src.trial.identity import identify
-    from src.trial.initial_weights import read_start
 
     set_up("cpu", 2)
     with tempfile.TemporaryDirectory() as folder:
         manifest = packed(Path(folder), 20)
-        settings = settings_of(CASES["cnn20"], {"device": "cpu", "precision": "fp32", "threads": 2, "overrides": ""})
-        settings["start"] = read_start(settings["start"])
-        trial = identify(settings, manifest, Path(folder) / "store", device="cpu", threads=2)
+        options = {"device": "cpu", "precision": "fp32", "threads": 2, "overrides": ""}
+        trial = trial_of(CASES["cnn20"], options, manifest, Path(folder) / "store")
         step = bare(trial, manifest, "cpu")
         for _ in range(3):
             step()

@@ -33,7 +33,7 @@ class Setting(NamedTuple):
     workers: int
 
 
-class _Pictures(Dataset):
+class _Pictures(Dataset[tuple[Any, int]]):
     """What torchvision's CIFAR10 is: an array of images, each handed out as a PIL image with a label."""
 
     def __init__(self, images: np.ndarray, transform: Any = None) -> None:
@@ -132,7 +132,7 @@ def stable_pretraining_loop(setting: Setting, warm: int, steps: int) -> float:
 
 
 def _clock(lightning: Any, warm: int, device: str) -> Any:
-    class Clock(lightning.Callback):
+    class Clock(lightning.Callback):  # type: ignore[misc]  # lightning is there only where peers are
         started = ended = 0.0
 
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:

@@ -22,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -34,10 +34,15 @@ from torchvision.transforms.v2 import functional as tv
 from bench.peers import Setting, lightly_loop, stable_pretraining_loop
 from src.data.pack import Manifest, write_pack
 from src.data.source import SPLITS, Source
+from src.runtime import files
 from src.runtime.build import build
 from src.runtime.device import set_up
+from src.runtime.records import Config
 from src.runtime.rng import generator
+from src.runtime.settings import hold
+from src.train.settings import Settings
 from src.trial.identity import Trial, identify
+from src.trial.initial_weights import read_start
 from src.trial.loop import Normalise, autocast, fetch, make_views
 from src.trial.run import prepare, resident_images, training_steps
 
@@ -85,7 +90,8 @@ def packed(folder: Path, size: int) -> Manifest:
     return write_pack(folder / f"bench{size}", f"bench{size}", splits, {})
 
 
-def settings_of(case: Case, options: dict[str, Any]) -> dict[str, Any]:
+def trial_of(case: Case, options: dict[str, Any], manifest: Manifest, store: Path) -> Trial:
+    """What src.train would train on these images under the case's settings."""
     chosen = [f"{name}={options[name]}" for name in ("device", "precision", "threads")]
     chosen += [
         f"model={case.model}",
@@ -95,8 +101,10 @@ def settings_of(case: Case, options: dict[str, Any]) -> dict[str, Any]:
     ]
     chosen += [override for override in str(options["overrides"]).split(" ") if override]
     with initialize_config_dir(CONF, version_base="1.3"):
-        settings: Any = OmegaConf.to_container(compose("train", overrides=chosen), resolve=True)
-    return dict(settings)
+        plain = OmegaConf.to_container(compose("train", overrides=chosen), resolve=True)
+    settings = hold("", plain, Settings)
+    determining = cast(Config, files.plain(settings)) | {"start": files.plain(read_start(settings.start))}
+    return identify(determining, manifest, store, device=settings.device, threads=settings.threads)
 
 
 def ours(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
@@ -112,19 +120,19 @@ def ours(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
 
 def bare(trial: Trial, manifest: Manifest, device: str) -> Callable[[], None]:
     """The same step on one batch of ready-made views."""
-    config = trial.config
+    config, clip = trial.config, trial.config.training()[0].clip
     method, optimizer = prepare(trial, manifest, device)
     method.train()
-    images = fetch(resident_images(manifest, "pretrain", device), torch.arange(config["batch_size"]), device)
+    images = fetch(resident_images(manifest, "pretrain", device), torch.arange(config.batch_size), device)
     normalise = Normalise(manifest.mean, manifest.std, device)
-    views = make_views(method, build("augmentation", config["augmentation"]), normalise, images, generator(0, "bench"))
+    views = make_views(method, build("augmentation", config.augmentation), normalise, images, generator(0, "bench"))
 
     def step() -> None:
-        with autocast(device, config["precision"]):
+        with autocast(device, config.precision):
             loss = method(*views)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(method.parameters(), config["optimizer"]["clip"])
+        torch.nn.utils.clip_grad_norm_(method.parameters(), clip)
         optimizer.step()
 
     return step
@@ -145,9 +153,9 @@ def peer_setting(trial: Trial, manifest: Manifest, options: dict[str, Any]) -> S
         encoder=method.encoder,
         projector=method.projector,
         images=np.load(manifest.folder / "images" / "pretrain.npy"),
-        batch_size=config["batch_size"],
-        temperature=config["method"]["temperature"],
-        learning_rate=config["optimizer"]["learning_rate"],
+        batch_size=config.batch_size,
+        temperature=float(str(config.method["temperature"])),
+        learning_rate=config.training()[0].learning_rate,
         device=options["device"],
         precision=options["precision"],
         workers=options["threads"],
@@ -158,7 +166,7 @@ def warmed(case: Case, folder: Path, options: dict[str, Any]) -> tuple[Trial, Ma
     """Our step and the bare one, a few of each taken."""
     device = options["device"]
     manifest = packed(folder, case.size)
-    trial = identify(settings_of(case, options), manifest, folder / "unused", device=device, threads=options["threads"])
+    trial = trial_of(case, options, manifest, folder / "unused")
     pair = {"ours": ours(trial, manifest, device), "bare step": bare(trial, manifest, device)}
     for step in pair.values():
         for _ in range(3):

@@ -2,53 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 
+from src.data.settings import Data
 from src.runtime import app
+from src.runtime.records import Number, closed
+from src.runtime.settings import Component, Natural, Place
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def sheet(config: DictConfig) -> None:
+@closed
+@dataclass(frozen=True)
+class SheetFolders:
+    data: Place
+    report: Place
+
+
+@closed
+@dataclass(frozen=True)
+class Settings:
+    """What conf/sheet.yaml states."""
+
+    images: Annotated[int, Field(ge=1, le=64)]
+    views: Annotated[int, Field(ge=1, le=16)]  # of each image at each strength
+    local_views: Annotated[int, Field(ge=0, le=16)]
+    strengths: Annotated[list[Annotated[Number, Field(ge=0)]], Field(min_length=1)]
+    seed: Natural
+    folders: SheetFolders
+    data: Data
+    augmentation: Component
+
+
+def sheet(settings: Settings) -> None:
     """Write report/views-<data>-<recipe>.png: some images, and their views at each strength."""
     from functools import partial
 
     import numpy as np
     import torch
 
+    from src.augmentation.views import Augmentation
     from src.data.pack import open_images, read_manifest
     from src.runtime import owned
     from src.runtime.build import build
     from src.runtime.figure_style import save, views_figure
     from src.runtime.rng import generator
 
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    recipe, views, local_views = settings["augmentation"], settings["views"], settings["local_views"]
-    build("augmentation", recipe)  # what the next command would refuse
-    made = {strength: build("augmentation", recipe | {"strength": strength}) for strength in settings["strengths"]}
-    manifest = read_manifest(Path(settings["folders"]["data"]) / settings["data"]["name"])
+    build("augmentation", settings.augmentation)  # what the next command would refuse
+    made: dict[float, Augmentation] = {
+        strength: build("augmentation", settings.augmentation | {"strength": strength})
+        for strength in settings.strengths
+    }
+    manifest = read_manifest(Path(settings.folders.data) / settings.data.name)
     packed = open_images(manifest, "pretrain")
-    spread = np.linspace(0, len(packed) - 1, min(settings["images"], len(packed))).astype(int)
+    spread = np.linspace(0, len(packed) - 1, min(settings.images, len(packed))).astype(int)
     images = torch.from_numpy(packed[spread])
 
-    def block(make: Any, count: int) -> np.ndarray:
-        drawn = make(images, generator(settings["seed"], "sheet"), views=count)
-        found: np.ndarray = drawn.unflatten(0, (count, -1)).transpose(0, 1).numpy()
-        return found
+    def block(views_of: Callable[..., Tensor], count: int) -> np.ndarray:
+        drawn = views_of(images, generator(settings.seed, "sheet"), views=count)
+        return np.asarray(drawn.unflatten(0, (count, -1)).transpose(0, 1))
 
-    blocks = {f"strength {strength:g}": block(augmentation, views) for strength, augmentation in made.items()}
-    if local_views:
-        smaller = ((f"smaller, {strength:g}", augmentation.local) for strength, augmentation in made.items())
-        blocks |= {title: block(make, local_views) for title, make in smaller}
-    name = f"views-{manifest.name}-{recipe['name']}.png"
+    blocks = {f"strength {strength:g}": block(recipe, settings.views) for strength, recipe in made.items()}
+    if settings.local_views:
+        for strength, recipe in made.items():
+            blocks[f"smaller, {strength:g}"] = block(recipe.local, settings.local_views)
+    hydra = HydraConfig.get()
+    name = f"views-{manifest.name}-{hydra.runtime.choices['augmentation']}.png"
     figure = views_figure(images.float().div(255).numpy(), blocks)
-    path = owned.add(Path(settings["folders"]["report"]), name, "sheet", partial(save, figure))
+    path = owned.add(Path(settings.folders.report), name, "sheet", partial(save, figure))
     print(f"written: {path}")
-    chosen = " ".join(override for override in HydraConfig.get().overrides.task if override.startswith(("data", "aug")))
+    chosen = " ".join(override for override in hydra.overrides.task if override.startswith(("data", "aug")))
     print(f"next: python -m src.train {chosen}".rstrip())
 
 
 if __name__ == "__main__":
-    app.run(sheet, "sheet")
+    app.run(sheet, "sheet", Settings)

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.data.pack import Manifest, write_pack
+from src.runtime import files
 from src.runtime.build import build
+from src.runtime.records import Config
+from src.runtime.settings import hold
+from src.train.settings import Settings
 from src.trial.identity import Trial, identify
+from src.trial.initial_weights import read_start
 from tests.project import ROOT, TINY_TRIAL
 
 
-def settings_of(*overrides: str, stage: str = "train") -> dict[str, Any]:
+def plain_of(*overrides: str, stage: str = "train") -> dict[str, Any]:
+    """A stage's configuration as Hydra composes it; a tiny one for train."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose(stage, overrides=[*(TINY_TRIAL if stage == "train" else []), *overrides])
     plain: Any = OmegaConf.to_container(config, resolve=True)
     return dict(plain)
+
+
+def settings_of(*overrides: str) -> Settings:
+    return hold("", plain_of(*overrides), Settings)
+
+
+def chosen_of(settings: Settings) -> Config:
+    """What ``identify`` takes of settings."""
+    return cast(Config, files.plain(settings)) | {"start": files.plain(read_start(settings.start))}
+
+
+def method_settings(name: str) -> dict[str, Any]:
+    """conf/method/<name>.yaml with what it takes in from conf/shared/."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        plain: Any = OmegaConf.to_container(compose(f"method/{name}"), resolve=True)
+    return dict(plain["method"])
 
 
 def packed(folder: Path) -> Manifest:
@@ -32,4 +54,4 @@ def packed(folder: Path) -> Manifest:
 
 
 def trial_of(manifest: Manifest, store: Path, *overrides: str) -> Trial:
-    return identify(settings_of(*overrides), manifest, store, device="cpu", threads=1)
+    return identify(chosen_of(settings_of(*overrides)), manifest, store, device="cpu", threads=1)

@@ -1,8 +1,12 @@
 """Run first in a process under test: what the machine does to it, at the n-th step of writing a file.
 
-FAULT says what: ``kill`` ends the process as kill -9 would; ``full`` fails that step and every later one as a full
-disk does, an appended line half written; ``memory`` leaves the process no more memory than it has, and ``MORE_MEMORY``
-bytes; ``unprivileged`` makes root obey the permissions of files, at once.
+`python -m tests.killer src.train ...` runs a command after it.
+
+FAULT says what: ``kill`` ends the process as kill -9 would; ``hold`` makes the file HELD and waits until there is
+GO_ON; ``full`` fails that step and every later one as a full disk does, an appended line half written; ``memory``
+leaves the process no more memory than it has, and ``MORE_MEMORY`` bytes; ``small`` refuses larger files than
+``LARGEST`` bytes, ``output`` puts standard output on a full disk, and ``unprivileged`` makes root obey the permissions
+of files, all three at once. With STEPS=work the pieces of work are counted that it gives to processes of its own.
 """
 
 from __future__ import annotations
@@ -13,8 +17,12 @@ import errno
 import io
 import os
 import resource
+import runpy
 import signal
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +38,10 @@ def step() -> None:
     left -= 1
     if left == 0 and fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if left == 0 and fault == "hold":
+        Path(os.environ["HELD"]).touch()
+        while not Path(os.environ["GO_ON"]).exists():
+            time.sleep(0.005)
     if left == 0 and fault == "memory":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + int(os.environ["MORE_MEMORY"])
@@ -93,8 +105,19 @@ def obey_permissions() -> None:
 
 if fault == "unprivileged":
     obey_permissions()
+elif fault == "output":
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+elif fault == "small":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails, with the system's own error
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["LARGEST"]), -1))
+elif os.environ.get("STEPS") == "work":
+    ProcessPoolExecutor.submit = counted(ProcessPoolExecutor.submit)  # type: ignore[method-assign]
 else:
     os.fsync = counted(os.fsync)
     os.replace = counted(os.replace)
     os.mkdir = counted(os.mkdir)
     io.open = builtins.open = opened
+
+if __name__ == "__main__":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

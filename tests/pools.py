@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from src.evaluation.criterion import CollapseGate, Criterion, Protocol
+from src.runtime.settings import hold
 from src.study.pool import Floats, Pool, Snapshot, TrialResult
+from src.study.results import ProbeDefinition, Status
 from tests.criteria.inputs import CONFIGS
 
 SMALL = ("consensus", "heldout_loss", "lidar", "participation_ratio", "rankme", "train_loss")
-DEFINITIONS = CONFIGS | {
-    "consensus": CONFIGS["consensus"] | {"columns": ["lidar_z", "participation_ratio_h", "rankme_h"]}
-}
+DEFINITIONS = {name: hold(name, config, Criterion) for name, config in CONFIGS.items()}
+DEFINITIONS["consensus"] = replace(DEFINITIONS["consensus"], columns=["lidar_z", "participation_ratio_h", "rankme_h"])
+PROTOCOL = Protocol(
+    images=64,
+    pairwise_images=64,
+    views=2,
+    halves=4,
+    seed=0,
+    collapse=CollapseGate(spread=0.2, rank=1.1),
+    reference={"_target_": "src.augmentation.views.Augmentation"},
+)
 COLUMNS = ("lidar_h", "lidar_z", "participation_ratio_h", "participation_ratio_z", "rankme_h", "rankme_z")
 
 
@@ -26,7 +38,7 @@ def member(
     losses: list[float] | None = None,
     quality: str = "linear",
     flops: float = 1e12,
-    status: str = "complete",
+    status: Status = "complete",
     **other: Any,
 ) -> TrialResult:
     """A trial with these criteria at its end, and ``earlier`` ones before; a third of the cost for each of three."""
@@ -75,12 +87,13 @@ def pool(
         name=name,
         data=data,
         criteria={criterion: DEFINITIONS[criterion] for criterion in criteria},
-        protocol={"images": 64, "halves": 4},
-        probes={"linear": {"seed": 0}},
+        protocol=PROTOCOL,
+        probes={"linear": ProbeDefinition({"seed": 0}, "all")},
         members=members,
         test_sources=50,
         identity="made",
         default="c0",
+        label_files={},
     )
 
 

@@ -8,11 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.zygote import Forked, Zygote
+from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"pretrain": 160, "probe": 80, "val": 60, "test": 60}
@@ -33,6 +34,7 @@ TINY_TRIAL = [
     "threads=1",
 ]
 TINY_STUDY = [*TINY_TRIAL, "evaluation.collapse.spread=0.0", "evaluation.collapse.rank=1.0"]  # so short looks collapsed
+HELD, GO_ON = "held-at-a-step", "go-on"  # files by which a command says that it stands still, and is told to go on
 REPORT = ["study=tiny", "resamples=100", "threads=1"]
 TINY_SPACE = [
     "optimizer.learning_rate=tag(log,interval(0.0005,0.02))",
@@ -46,27 +48,31 @@ TINY_SPACE = [
 ]  # holds the default configuration, which is trial 0
 
 
-zygote: Zygote | None = None  # one for each worker of the suite
-
-
 def clean_environment() -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_TRACKING")}
     return environment | {"PYTHONPATH": str(ROOT), "COLUMNS": "150"}
 
 
+def held_at(step: int) -> dict[str, str]:
+    """What tells a command to stand still at this step of writing, until ``go_on``."""
+    return {"KILL_AT_WRITE": str(step), "FAULT": "hold", "HELD": HELD, "GO_ON": GO_ON}
+
+
 class Project:
-    def __init__(self, folder: Path, database: Path) -> None:
+    packed: Path | None = None  # the tiny digits as prepare left them
+
+    def __init__(self, folder: Path, database: Path | None) -> None:
+        """With a copy of this MLflow store; without one, what the folder holds is left as it is."""
         self.folder = folder
-        (folder / "mlruns").mkdir(parents=True, exist_ok=True)
-        shutil.copy(database, folder / "mlruns" / "mlflow.db")
+        if database is not None:
+            (folder / "mlruns").mkdir(parents=True, exist_ok=True)
+            shutil.copy(database, folder / "mlruns" / "mlflow.db")
 
     def start(self, stage: str, *arguments: str, **environment: str) -> Forked:
-        global zygote
-        zygote = zygote or Zygote()
-        return zygote.start(f"src.{stage}", list(arguments), self.folder, clean_environment() | environment)
+        return Forked(f"src.{stage}", list(arguments), self.folder, clean_environment() | environment)
 
     def own_code(self) -> Project:
-        """Copy src and conf into the folder, where run_afresh finds them before the repository's."""
+        """Copy src and conf into the folder, where commands find them before the repository's."""
         for name in ("src", "conf"):
             shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         return self
@@ -96,7 +102,13 @@ class Project:
         return lines[0]
 
     def prepare(self) -> None:
-        self.ok("prepare", *TINY)
+        """What prepare makes of the tiny digits; it is run for the first project, and copied for the others."""
+        if Project.packed is None:
+            self.ok("prepare", *TINY)
+            Project.packed = Path(tempfile.mkdtemp(prefix="stepwise-tests-")) / "data"
+            shutil.copytree(self.folder / "data", Project.packed)
+        else:
+            shutil.copytree(Project.packed, self.folder / "data")
 
     def sweep(self, *arguments: str, trials: int = 3) -> list[str]:
         swept = {override.partition("=")[0] for override in TINY_SPACE}
@@ -119,18 +131,20 @@ class Project:
             if "features" not in path.parts
         }
 
-    def kill_after(self, seconds: float, stage: str, *arguments: str) -> bool:
-        """Start a stage and kill it with all its children; False where it had ended before."""
-        process = self.start(stage, *arguments)
-        try:
-            process.communicate(timeout=seconds)
-            return False
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return True
+    def hold(self, step: int, stage: str, *arguments: str, **environment: str) -> Forked:
+        """Start a stage that stands still once it gets to this step of writing, until ``go_on``."""
+        return self.start(stage, *arguments, **held_at(step), **environment)
 
-    def wait_for(self, pattern: str, process: Forked, seconds: float = 60) -> Path:
+    def held(self, step: int, stage: str, *arguments: str, **environment: str) -> Forked:
+        """Start a stage and wait until it stands still."""
+        process = self.hold(step, stage, *arguments, **environment)
+        self.wait_for(HELD, process)
+        return process
+
+    def go_on(self) -> None:
+        (self.folder / GO_ON).touch()
+
+    def wait_for(self, pattern: str, process: Forked | subprocess.Popen[str], seconds: float = 60) -> Path:
         """Wait until a file that matches appears."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and process.poll() is None:
@@ -143,6 +157,17 @@ class Project:
     def copy_of(self, other: Project) -> Project:
         """Fill this folder with another's content."""
         shutil.copytree(other.folder, self.folder, dirs_exist_ok=True)
+        return self
+
+    def unconfirmed(self, finished: Project) -> Project:
+        """Fill this folder with the finished study as it was before confirm."""
+        self.copy_of(finished)
+        shutil.rmtree(self.folder / "runs/tiny-confirm")
+        (self.folder / "runs/tiny/confirmation.json").unlink()
+        listed = {trial["trial"] for trial in self.json("runs/tiny/study.json")["trials"]}
+        for record in (self.folder / "runs/store").glob("*/record.json"):
+            if record.parent.name not in listed:
+                shutil.rmtree(record.parent)
         return self
 
     def files(self) -> list[Path]:

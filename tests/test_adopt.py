@@ -58,7 +58,7 @@ def test_without_a_projector_there_is_no_z_and_everything_else_works(foreign: Pr
     assert "next: python -m src.selection study=mine\n" in out  # the default rule asks for h alone
     assert "warning" not in out
     measured = criteria(foreign, "mine")
-    assert "imported has no projector" in next(v for k, v in measured.items() if k.startswith("rankme_z"))["refused"]
+    assert "the method has no projector" in next(v for k, v in measured.items() if k.startswith("rankme_z"))["refused"]
     foreign.ok("probe", "study=mine", "threads=1")
     ours = foreign.json("runs/mine/probe.json")["trials"].popitem()[1]["1"]
     theirs = finished.json("runs/tiny/probe.json")["trials"]

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import ROOT, TINY, TINY_TRIAL, Project
+from src.runtime import records
+from src.train.dry_run import ForecastFile
+from tests.project import ROOT, TINY_TRIAL, Project
+
+IN_FIRST_TRIAL = 20  # steps of writing, of the some 40 until it is recorded
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +22,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Projec
 
 
 def test_stages_in_processes_of_their_own(project: Project) -> None:
-    for stage, arguments in (("prepare", TINY), ("train", project.sweep(trials=2)), ("selection", ["study=tiny"])):
+    project.prepare()
+    for stage, arguments in (("train", project.sweep(trials=1)), ("selection", ["study=tiny"])):
         result = project.run_afresh(stage, *arguments)
         assert result.returncode == 0, result.stdout + result.stderr
         assert "Warning" not in result.stderr
@@ -78,6 +83,10 @@ def test_help_says_what_a_stage_does_and_how(stage: str, project: Project) -> No
         (["start.ignore=[fc.]"], "start.ignore is about start.weights, which is null, got ['fc.']"),
         (["-m", "hydra.sweeper.storage=sqlite:///x.db"], "hydra.sweeper.storage must stay None"),
         (["-m", "hydra.sweeper.sampler.sampler.n_startup_trials=x"], "n_startup_trials"),
+        (["-m", "sweep.seed=null"], "sweep.seed must be a whole number, got None"),
+        (["-m", "sweep=random", "sweep.seed=-1"], "sweep.seed must be >= 0, got -1"),
+        (["-m", "sweep=grid", "sweep.seed=1"], "sweep.seed isn't a key or group of train"),
+        (["sweep.seed=1.5"], "sweep.seed must be a whole number, got 1.5"),
         (["study=a/b"], "study must be a name of letters, digits, . - and _ (quote a number), got 'a/b'"),
         (["-m", "sweep=random", "evaluation.views=choice(3,10)"], "evaluation.views can't be swept, since the trials"),
         (
@@ -123,8 +132,22 @@ def test_refusals_name_the_stage_to_run_first(project: Project) -> None:
     assert "run python -m src.prepare data=digits" in project.refused("train")
     for stage in ("probe", "selection", "confirm", "budget", "report"):
         assert "run python -m src.train -m study=nothing first" in project.refused(stage, "study=nothing")
-    assert "run python -m src.report first" in project.refused("report", "show=true")
+    assert "run python -m src.report study=... first" in project.refused("report", "show=true")
     assert not project.files()
+
+
+@pytest.mark.parametrize("stage", ["selection", "confirm", "probe", "budget", "report", "compare", "supervised"])
+def test_a_stage_that_needs_a_study_says_which_there_are(stage: str, project: Project) -> None:
+    more = ["trials=[0,1]"] if stage == "compare" else []
+    line = project.refused(stage, *more)
+    assert line == "error: study is needed, and runs holds none: run python -m src.train -m first"
+    for name in ("quick", "digits"):
+        (project.folder / "runs" / name).mkdir(parents=True)
+        (project.folder / "runs" / name / "study.json").write_text("{}")
+    assert project.refused(stage, *more) == "error: study is needed: add study=...; runs holds digits, quick"
+    if stage in ("selection", "report", "compare"):
+        line = project.refused(stage, *more, "table=kept.parquet")
+        assert line == "error: study is needed: add study=..., one of those that kept.parquet holds"
 
 
 def test_tampered_data_is_refused(project: Project) -> None:
@@ -140,6 +163,28 @@ def test_a_dry_run_says_what_a_sweep_costs_and_writes_nothing(prepared: Project)
     assert "3 trials" in out and "TFLOP counted" in out and "minutes predicted" in out and "memory up to" in out
     assert "nothing: the default configuration" not in out and out.count("to train") == 3
     assert prepared.files() == before
+
+
+def test_a_dry_run_leaves_its_forecast_in_a_file(prepared: Project, tmp_path: Path) -> None:
+    kept = tmp_path / "forecast.json"
+    for trials in (2, 1):  # an earlier forecast is replaced
+        out = prepared.ok("train", *prepared.sweep("dry_run=true", f"forecast={kept}", trials=trials))
+        foretold = records.read(kept, ForecastFile, "")
+        assert [trial.number for trial in foretold.trials] == [*range(trials)]
+        assert f"written: {kept}" in out and f"{trials} trials, {foretold.flops / 1e12:.1f} TFLOP counted" in out
+        assert all(trial.flops > 0 and trial.seconds > 0 and not trial.finished for trial in foretold.trials)
+
+
+def test_a_forecast_takes_a_dry_run_and_a_place_of_its_own(prepared: Project, tmp_path: Path) -> None:
+    taken = tmp_path / "mine.json"
+    taken.write_text("[1]")
+    said = prepared.refused("train", *TINY_TRIAL, "dry_run=true", f"forecast={taken}")
+    assert f"{taken} isn't as it was written" in said and "move it away" in said
+    assert taken.read_text() == "[1]"
+    other = tmp_path / "forecast.json"
+    said = prepared.refused("train", *TINY_TRIAL, f"forecast={other}")
+    assert said == f"error: forecast={other} is written by a dry run alone: add dry_run=true"
+    assert not other.exists() and not (prepared.folder / "runs/hand").exists()
 
 
 def test_one_trial_by_hand_makes_a_study_to_select_from(project: Project) -> None:
@@ -181,7 +226,7 @@ def test_sweeps_start_with_the_default_configuration_and_resume(project: Project
 def test_a_budget_of_hours_stops_a_sweep_and_keeps_the_best_so_far(project: Project) -> None:
     project.prepare()
     out = project.ok("train", *project.sweep("max_hours=0.000001"))
-    assert "the budget of hours is spent; the same command goes on: python -m src.train -m" in out
+    assert "max_hours are over; the same command goes on: python -m src.train -m" in out
     trials = project.json("runs/tiny/study.json")["trials"]
     assert [trial["status"] for trial in trials] == ["stopped"]
     assert "no trial to pick from (stopped: not trained to its end)" in project.refused("selection", "study=tiny")
@@ -204,27 +249,22 @@ def test_interrupting_a_sweep_keeps_finished_trials_and_says_how_to_go_on(projec
 
 def test_a_second_process_on_the_same_study_is_refused(project: Project) -> None:
     project.prepare()
-    process = project.start("train", *project.sweep(trials=50))
-    try:
-        project.wait_for("runs/tiny/log-*.jsonl", process)
-        assert "study tiny is being written by another process" in project.refused("train", *project.sweep())
-        trial = next(iter((project.folder / "runs/store").iterdir()))
-        assert trial.is_dir()
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+    process = project.held(IN_FIRST_TRIAL, "train", *project.sweep())
+    assert "study tiny is being written by another process" in project.refused("train", *project.sweep())
+    project.go_on()
+    _, err = process.communicate()
+    assert process.returncode == 0 and err == ""
+    assert [trial["status"] for trial in project.json("runs/tiny/study.json")["trials"]] == ["complete"] * 3
 
 
 def test_a_second_process_on_the_same_trial_is_refused(project: Project) -> None:
     project.prepare()
-    long = [*TINY_TRIAL, "schedule.images=400000"]
-    process = project.start("train", *long, "study=one")
-    try:
-        project.wait_for("runs/store/*/criteria/*.json", process)
-        assert "is being written by another process: wait" in project.refused("train", *long, "study=two")
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+    process = project.held(IN_FIRST_TRIAL, "train", *TINY_TRIAL, "study=one")
+    assert "is being written by another process: wait" in project.refused("train", *TINY_TRIAL, "study=two")
+    project.go_on()
+    _, err = process.communicate()
+    assert process.returncode == 0 and err == ""
+    assert "(from the store)" in project.ok("train", *TINY_TRIAL, "study=two")
 
 
 def test_an_output_that_is_a_file_is_refused(project: Project) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,8 +13,8 @@ import pytest
 import torch
 
 from src.runtime.memory import out_of_memory
-from tests.faults import ASIDE, IN_SUITE, KINDS, mirrored, survive, unbroken
-from tests.project import ROOT, TINY_TRIAL, Project, clean_environment
+from tests.faults import ASIDE, ENDED, IN_SUITE, KINDS, mirrored, survive, unbroken
+from tests.project import TINY_TRIAL, Project, clean_environment
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,7 @@ def test_the_same_command_goes_on_to_the_identical_study(
     number: int, tmp_path: Path, database: Path, reference: Project
 ) -> None:
     done = survive(number, tmp_path / "project", database, reference)
-    assert not done.startswith("ended before") and done.endswith("identical")
+    assert not done.startswith(ENDED) and done.endswith("identical")
 
 
 def test_a_locked_mlflow_store_does_not_stop_training_and_is_caught_up(project: Project, reference: Project) -> None:
@@ -55,17 +53,8 @@ def test_an_unreachable_tracking_server_does_not_stop_training(project: Project)
 def test_a_full_disk_is_one_line_and_nothing_is_half_written(project: Project, reference: Project) -> None:
     """A limit on the size of files stands in for a full disk: the same call fails, with the system's own error."""
     project.prepare()
-    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1)); "
-    code = limit + "sys.argv[0] = 'src.train'; runpy.run_module('src.train', run_name='__main__')"
-    result = subprocess.run(
-        [sys.executable, "-c", code, *project.sweep("checkpoint_seconds=0.0")],
-        cwd=project.folder,
-        env=os.environ
-        | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
-    )
+    limit = {"FAULT": "small", "LARGEST": "20000", "KILL_AT_WRITE": "1", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    result = project.run("train", *project.sweep("checkpoint_seconds=0.0"), **limit)
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode != 0 and len(lines) == 1 and "File too large" in lines[0], result.stderr
     assert "Traceback" not in result.stderr
@@ -91,21 +80,21 @@ def test_a_summary_that_cannot_be_written_is_one_line_too(project: Project, refe
     assert project.fingerprint() == reference.fingerprint()
 
 
+FULL_OUTPUT = "error: No space left on device; what was finished is kept, run this again\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
-@pytest.mark.parametrize("arguments", [["src.sheet", "--help"], ["src.train", "-m", "dry_run=true"]], ids=str)
-def test_an_output_on_a_full_disk_is_one_line(arguments: list[str], project: Project) -> None:
+def test_an_output_on_a_full_disk_is_one_line(project: Project) -> None:
     project.prepare()
+    sweep = [*project.sweep(), "dry_run=true"]
+    result = project.run("train", *sweep, FAULT="output", KILL_AT_WRITE="1")
+    assert result.returncode == 1 and result.stderr == FULL_OUTPUT
     with Path("/dev/full").open("w") as full:
-        result = subprocess.run(
-            [sys.executable, "-m", *arguments, *(project.sweep()[1:] if "-m" in arguments else [])],
-            cwd=project.folder,
-            env=clean_environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
+        command = [sys.executable, "-m", "src.sheet", "--help"]
+        done = subprocess.run(
+            command, cwd=project.folder, env=clean_environment(), stdout=full, stderr=subprocess.PIPE, text=True
         )
-    assert result.returncode == 1
-    assert result.stderr == "error: No space left on device; what was finished is kept, run this again\n"
+    assert done.returncode == 1 and done.stderr == FULL_OUTPUT
 
 
 def test_no_memory_left_says_what_to_lower_and_keeps_what_is_finished(project: Project) -> None:

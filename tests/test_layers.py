@@ -33,10 +33,19 @@ FOLDERS = {  # folder -> the folders it may import beside its own
 }
 LINE = ["prepare", "train", "selection", "confirm", "probe", "budget", "report", "evidence", "survey"]  # upstream first
 SIDE = {("budget", "probe")}  # neither stands above the other
+COMPOSING = {"src.prepare.stage", "src.train.stage"}  # which ask Hydra what else would be composed
 KNOW = {
-    "hydra": {"src.runtime.app", "src.train.space", "src.train.conditional", *COMMANDS},
+    "hydra": {
+        "src.runtime.app",
+        *COMPOSING,
+        "src.train.session",
+        "src.train.space",
+        "src.train.conditional",
+        *COMMANDS,
+    },
     "omegaconf": {
-        *("src.runtime.app", "src.evaluation.definitions", "src.train.space", "src.train.conditional"),
+        *("src.runtime.app", "src.evaluation.definitions", *COMPOSING),
+        *("src.train.session", "src.train.space", "src.train.conditional"),
         *COMMANDS,
     },
     "optuna": {"src.train.samplers", "src.train.space", "src.train.conditional"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from src.data.pack import Manifest
 from src.methods.supervised import Supervised
 from src.runtime.build import build
 from src.runtime.device import set_up
-from src.trial.identity import build_method, identify
+from src.runtime.records import Config
+from src.trial.identity import identify
 from src.trial.loop import Normalise, train
+from src.trial.method import build_method
 from src.trial.run import run_trial
-from tests.composed import packed, settings_of
+from tests.composed import chosen_of, packed, settings_of, trial_of
 from tests.project import Project
 
 
@@ -25,7 +28,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return packed(tmp_path_factory.mktemp("data"))
 
 
-def test_every_image_comes_with_its_own_class(manifest: Manifest) -> None:
+def test_every_image_comes_with_its_own_class(manifest: Manifest, tmp_path: Path) -> None:
     """Images whose pixels all say their class: the loss sees the class that the pixels say."""
 
     class Recorder(Supervised):
@@ -33,20 +36,20 @@ def test_every_image_comes_with_its_own_class(manifest: Manifest) -> None:
             assert torch.equal((views[:, 0, 0, 0] * 10).round().long(), classes)
             return super().forward(views, classes)
 
-    settings = settings_of()
-    encoder = build_method(settings, manifest.shape).encoder
+    trial = trial_of(manifest, tmp_path, "augmentation.strength=0", "augmentation.crop.area=[1,1]")
+    encoder = build_method(trial.config, manifest.shape).encoder
     method = Recorder(encoder, classes=10)
     classes = torch.arange(10).repeat(13)
     images = (classes * 25.5).round().to(torch.uint8)[:, None, None, None].expand(-1, *manifest.shape).contiguous()
-    still = settings_of("augmentation.strength=0", "augmentation.crop.area=[1,1]")["augmentation"]
     steps = train(
         method,
         torch.optim.SGD(method.parameters()),
         images,
-        build("augmentation", still),
+        build("augmentation", trial.config.augmentation),
         Normalise([0.0] * manifest.shape[0], [1.0] * manifest.shape[0], "cpu"),
         learning_rate=0.01,
-        schedule={"warmup": 0.0, "decay": "constant"},
+        warmup=0.0,
+        decay="constant",
         batch_size=16,
         steps=9,
         first_step=0,
@@ -60,9 +63,9 @@ def test_every_image_comes_with_its_own_class(manifest: Manifest) -> None:
 
 
 def test_without_labels_it_is_refused(manifest: Manifest, tmp_path: Path) -> None:
-    settings = settings_of()
-    settings["method"] = {"name": "supervised", "_target_": "src.methods.supervised.Supervised", "classes": 10}
-    trial = identify(settings, manifest, tmp_path, device="cpu", threads=1)
+    method: Config = {"name": "supervised", "_target_": "src.methods.supervised.Supervised", "classes": 10}
+    settings = replace(settings_of(), method=method)
+    trial = identify(chosen_of(settings), manifest, tmp_path, device="cpu", threads=1)
     with pytest.raises(ValueError, match=r"^method supervised needs labels: only python -m src\.supervised has them$"):
         next(run_trial(trial, manifest, device="cpu", checkpoint_seconds=1e9))
 

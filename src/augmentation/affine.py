@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -18,15 +18,53 @@ MOST_SHRINKING = 4.0  # of a side; beyond it, prefiltering would cost more than 
 CROP_RATIO = 4 / 3
 
 
+class Crop(TypedDict):
+    probability: float
+    area: Sequence[float]  # lowest and highest share of the image's
+
+
+class Scale(TypedDict):
+    probability: float
+    factor: Sequence[float]  # lowest and highest
+
+
+class Turn(TypedDict):
+    """Of a rotation and of a shear: at most so far, either way."""
+
+    probability: float
+    radians: float
+
+
+class Translate(TypedDict):
+    probability: float
+    fraction: float  # of the side, at most, either way
+
+
+class Flip(TypedDict):
+    """Probabilities."""
+
+    horizontal: float
+    vertical: float
+
+
+class Geometry(TypedDict):
+    crop: Crop
+    scale: Scale
+    rotate: Turn
+    shear: Turn
+    translate: Translate
+    flip: Flip
+
+
 def draw_affine(
     n: int,
     *,
-    crop: Mapping[str, Any],
-    scale: Mapping[str, Any],
-    rotate: Mapping[str, Any],
-    shear: Mapping[str, Any],
-    translate: Mapping[str, Any],
-    flip: Mapping[str, Any],
+    crop: Crop,
+    scale: Scale,
+    rotate: Turn,
+    shear: Turn,
+    translate: Translate,
+    flip: Flip,
     generator: Generator,
 ) -> Float[Tensor, "n 2 3"]:
     """Draw, on the CPU, the maps from output to input coordinates of square images, both in [-1, 1].

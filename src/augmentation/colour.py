@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -16,8 +15,23 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision's grayscale
 YIQ = (LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))  # NTSC 1953, FCC primaries
 
 
+class Jitter(TypedDict):
+    """How far factors may be from 1, and hue from its place in turns."""
+
+    probability: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    hue_space: Literal["yiq", "hsv"]
+
+
+class Grayscale(TypedDict):
+    probability: float
+
+
 def draw_colour(
-    n: int, channels: int, *, jitter: Mapping[str, Any], grayscale: Mapping[str, Any], generator: Generator
+    n: int, channels: int, *, jitter: Jitter, grayscale: Grayscale, generator: Generator
 ) -> tuple[Float[Tensor, "n c c"], Float[Tensor, "n"], Float[Tensor, "n"]]:
     """Draw brightness, contrast, saturation (factors in 1 -+ value, from 0 up), grayscale and hue (turns either way).
 
@@ -32,7 +46,8 @@ def draw_colour(
             return uniform(generator, n, 0, 1 + spread)
         return 1 + spread * (2 * torch.rand(n, generator=generator) - 1)
 
-    bright, sharp, vivid = (factor(jitter[name]) for name in ("brightness", "contrast", "saturation"))
+    spreads = jitter["brightness"], jitter["contrast"], jitter["saturation"]
+    bright, sharp, vivid = map(factor, spreads)
     gray = torch.rand(n, generator=generator) < grayscale["probability"]
     turns = torch.zeros(n)
     if jitter["hue"] > 0:
@@ -80,15 +95,19 @@ def apply_colour(
 def shift_hue(images: Float[Tensor, "n 3 h w"], turns: Float[Tensor, "n"]) -> Float[Tensor, "n 3 h w"]:
     """Add to the hue of HSV, in turns; value and saturation stay.
 
-    Without cases, which are slow: in sextants from cyan, green's side negative, hue is (green + blue - red - least) /
-    chroma - 2, mirrored for blue's side; a channel's share of the chroma is a trapezium around its own place in it.
+    The usual definition has a case for whichever channel is the largest, and cases are slow on tensors.
     """
     red, green, blue = images.unbind(1)
     least = torch.minimum(torch.minimum(red, green), blue)
     chroma = torch.maximum(torch.maximum(red, green), blue) - least
+    # Hue is counted in sextants from cyan, where red is the least: 0 at cyan, 3 or -3 at red, green's side negative.
+    # The middle channel, green + blue - red - least wherever red isn't the middle, says how far from red it is:
+    # -1 and below at red, where clamping takes over, 2 at cyan.
     from_red = (green + blue).sub_(red).sub_(least).div_(chroma.clamp_min(torch.finfo(images.dtype).tiny))
     hue = 6 * turns.to(images.device)[:, None, None] - torch.copysign(2 - from_red.clamp_(-1, 2), green - blue)
     hue.sub_(torch.round(hue / 6), alpha=6)
+    # A channel has the whole chroma within one sextant of its own hue, none beyond two, and falls linearly between:
+    # a trapezium around red (3 or -3), green (-1) and blue (1).
     shares = hue.abs().sub_(1), 2 - (hue + 1).abs_(), 2 - (hue - 1).abs_()
     found = torch.empty_like(images)
     for channel, share in enumerate(shares):

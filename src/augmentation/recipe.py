@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
+from pydantic import JsonValue
 from torch import Generator, Tensor
 
 from src.augmentation import pixels
-from src.augmentation.affine import MOST_SHRINKING, draw_affine, resample
-from src.augmentation.colour import apply_colour, draw_colour, shift_hue
+from src.augmentation.affine import MOST_SHRINKING, Geometry, draw_affine, resample
+from src.augmentation.colour import Grayscale, Jitter, apply_colour, draw_colour, shift_hue
 from src.augmentation.draws import taken, uniform
 from src.runtime import check
 
@@ -35,6 +37,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {  # a pair of values in PAI
 PAIRS = ("area", "factor", "sigma", "ratio")
 WHOLE = ("bits", "grid")
 HUE_SPACES = ("yiq", "hsv")
+Settings = dict[str, Any]  # of one transform: its keys stand in RANGES, which _check holds them against
 POWERS = {"crop": "area", "scale": "factor"}  # strength is their exponent
 BY_PROBABILITY = ("grayscale", "solarize", "posterize")  # strength multiplies how often, not how much
 
@@ -43,7 +46,7 @@ class Recipe:
     """Makes one view of each image; settings as in conf/augmentation/identity.yaml. Raises ValueError on a bad one."""
 
     def __init__(
-        self, where: str, *, strength: float, padding: str, size: float, transforms: dict[str, dict[str, Any]]
+        self, where: str, *, strength: float, padding: str, size: float, transforms: dict[str, Settings]
     ) -> None:
         _check(where, transforms)
         self.padding = padding
@@ -60,11 +63,18 @@ class Recipe:
                 f"for crops of up to {widest:g} of the image"
             )
 
+    @property
+    def turns(self) -> bool:
+        """Whether a view may show an image turned or upside down."""
+        rotate, flip = self.of["rotate"], self.of["flip"]
+        return bool(rotate["radians"] * rotate["probability"] > 0 or flip["vertical"] > 0)
+
     def __call__(
         self, images: Float[Tensor, "n c h w"], generator: Generator, size: tuple[int, int]
     ) -> Float[Tensor, "n c a b"]:
         """In [0, 1] but for the noise, which comes last."""
-        theta = draw_affine(len(images), **{name: self.of[name] for name in GEOMETRY}, generator=generator)
+        geometry = cast(Geometry, {name: self.of[name] for name in GEOMETRY})
+        theta = draw_affine(len(images), **geometry, generator=generator)
         x = self._colour(resample(images, theta, size=size, padding=self.padding), generator)
         for name, transform in (
             ("blur", _blur),
@@ -84,10 +94,8 @@ class Recipe:
         return x
 
     def _colour(self, x: Tensor, generator: Generator) -> Tensor:
-        jitter = self.of["jitter"]
-        matrix, pivot, turns = draw_colour(
-            *x.shape[:2], jitter=jitter, grayscale=self.of["grayscale"], generator=generator
-        )
+        jitter, grayscale = cast(Jitter, self.of["jitter"]), cast(Grayscale, self.of["grayscale"])
+        matrix, pivot, turns = draw_colour(*x.shape[:2], jitter=jitter, grayscale=grayscale, generator=generator)
         x = apply_colour(x, matrix, pivot)
         if jitter["hue_space"] == "hsv" and x.shape[1] == 3:
             rows = turns.nonzero()[:, 0]
@@ -95,20 +103,22 @@ class Recipe:
         return x
 
 
-def merge(where: str, transforms: dict[str, Any], changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def merge(where: str, transforms: Mapping[str, JsonValue], changes: Mapping[str, JsonValue]) -> dict[str, Settings]:
     """Transforms with some settings changed. Raises ValueError where a change names what isn't there."""
     check.keyed("augmentation", transforms, list(RANGES))
-    merged = dict(transforms)
-    for name, settings in changes.items():
+    for name in changes:
         check.choice(f"a transform of {where}", name, list(RANGES))
-        for owner, own in ((where, settings), ("augmentation", transforms[name])):
-            if not isinstance(own, dict):
-                raise ValueError(f"{owner}.{name} must have keys of its own, got {own!r}")
-        merged[name] = {**transforms[name], **settings}
-    return merged
+    return {name: _group("augmentation", name, transforms) | _group(where, name, changes) for name in transforms}
 
 
-def _check(where: str, transforms: dict[str, Any]) -> None:
+def _group(where: str, name: str, transforms: Mapping[str, JsonValue]) -> Settings:
+    own = transforms.get(name, {})
+    if not isinstance(own, dict):
+        raise ValueError(f"{where}.{name} must have keys of its own, got {own!r}")
+    return own
+
+
+def _check(where: str, transforms: dict[str, Settings]) -> None:
     for name, ranges in RANGES.items():
         own = {"flip": [], "jitter": ["probability", "hue_space"]}.get(name, ["probability"])
         check.keyed(f"{where}.{name}", transforms[name], [*own, *ranges])
@@ -123,8 +133,8 @@ def _check(where: str, transforms: dict[str, Any]) -> None:
     check.choice(f"{where}.jitter.hue_space", transforms["jitter"]["hue_space"], HUE_SPACES)
 
 
-def _scaled(name: str, settings: dict[str, Any], strength: float) -> dict[str, Any]:
-    def multiplied(*keys: str) -> dict[str, Any]:
+def _scaled(name: str, settings: Settings, strength: float) -> Settings:
+    def multiplied(*keys: str) -> Settings:
         most = {key: RANGES[name].get(key, (0, 1))[1] for key in keys}
         return {
             key: [min(bound * strength, most[key]) for bound in settings[key]]

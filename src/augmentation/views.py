@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, UInt8
+from pydantic import JsonValue
 from torch import Generator, Tensor
 
 from src.augmentation.recipe import Recipe, merge
@@ -21,7 +20,13 @@ class Augmentation:
     """
 
     def __init__(
-        self, *, strength: float, padding: str, second: dict[str, Any], local: dict[str, Any], **transforms: Any
+        self,
+        *,
+        strength: float,
+        padding: str,
+        second: dict[str, JsonValue],
+        local: dict[str, JsonValue],
+        **transforms: JsonValue,
     ) -> None:
         check.number("augmentation.strength", strength, at_least=0)
         check.choice("augmentation.padding", padding, PADDINGS)
@@ -30,10 +35,12 @@ class Augmentation:
                 raise ValueError(f"augmentation.{name} must name transforms, got {changes!r}")
         if "size" not in local:
             raise ValueError("augmentation.local.size is missing")
-        check.number("augmentation.local.size", local["size"], above=0, at_most=1)
-        self.local_size = float(local["size"])
+        size = local["size"]
+        check.number("augmentation.local.size", size, above=0, at_most=1)
+        assert isinstance(size, int | float)
+        self.local_size = float(size)
 
-        def recipe(part: str, size: float, changes: dict[str, Any]) -> Recipe:
+        def recipe(part: str, size: float, changes: dict[str, JsonValue]) -> Recipe:
             where = f"augmentation{part}"
             changed = merge(where, transforms, changes)
             return Recipe(where, strength=strength, padding=padding, size=size, transforms=changed)
@@ -42,6 +49,11 @@ class Augmentation:
         self.second = recipe(".second", 1.0, second) if second else self.first
         smaller = {name: changes for name, changes in local.items() if name != "size"}
         self.smaller = recipe(".local", self.local_size, smaller)
+
+    @property
+    def turns(self) -> bool:
+        """Whether a view may show an image turned or upside down."""
+        return any(recipe.turns for recipe in (self.first, self.second))
 
     def __call__(
         self, images: UInt8[Tensor, "n c h w"], generator: Generator, *, views: int

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int, Shaped
 
-from src.data.listing import numbered
+from src.data.source import numbered
 from src.runtime import check, files
 
 COLUMNS = ("index", "class", "group")
@@ -20,12 +21,19 @@ WANTED = "class, index (in the probe split) or file, and group if there are any"
 class Budget(NamedTuple):
     """The labelled images that somebody could afford."""
 
-    places: np.ndarray  # (n,) in the probe split
-    classes: np.ndarray  # (n,)
-    groups: np.ndarray  # (n,)
+    places: Int[np.ndarray, "n"]  # in the probe split
+    classes: Int[np.ndarray, "n"]
+    groups: Int[np.ndarray, "n"]
+
+    @property
+    def fewest_groups(self) -> int:
+        """Of the classes, how many source images the one with the fewest has."""
+        return min(len(np.unique(self.groups[self.classes == one])) for one in np.unique(self.classes))
 
 
-def draw_budget(classes: np.ndarray, groups: np.ndarray, per_class: int, rng: np.random.Generator) -> Budget | None:
+def draw_budget(
+    classes: Int[np.ndarray, "n"], groups: Int[np.ndarray, "n"], per_class: int, rng: np.random.Generator
+) -> Budget | None:
     """``per_class`` images of every class, of different groups; None where a class has fewer groups."""
     chosen = []
     for label in np.unique(classes):
@@ -39,7 +47,7 @@ def draw_budget(classes: np.ndarray, groups: np.ndarray, per_class: int, rng: np
 
 
 def write_budgets(
-    folder: Path, labels: dict[str, np.ndarray], *, per_class: list[int], draws: int, seed: int
+    folder: Path, labels: dict[str, Shaped[np.ndarray, "n"]], *, per_class: list[int], draws: int, seed: int
 ) -> list[str]:
     """``draws`` files for each number of labels per class, and all.csv; a number that a class can't fill is left out.
 
@@ -96,7 +104,7 @@ def read_budget(path: Path, images: int, names: Sequence[str] = ()) -> Budget:
     return budget
 
 
-def _indices(path: Path, values: list[str], images: int) -> np.ndarray:
+def _indices(path: Path, values: list[str], images: int) -> Int[np.ndarray, "n"]:
     for line, value in enumerate(values, 2):
         if not value.isdecimal():
             raise ValueError(f"{path}, line {line}: index must be a whole number >= 0, got {value!r}")
@@ -105,7 +113,7 @@ def _indices(path: Path, values: list[str], images: int) -> np.ndarray:
     return np.array([int(value) for value in values], dtype=np.int64)
 
 
-def _places(path: Path, values: list[str], names: Sequence[str]) -> np.ndarray:
+def _places(path: Path, values: list[str], names: Sequence[str]) -> Int[np.ndarray, "n"]:
     known, times = {name: place for place, name in enumerate(names)}, Counter(names)
     for line, value in enumerate(values, 2):
         if value not in known:
@@ -120,7 +128,7 @@ def _places(path: Path, values: list[str], names: Sequence[str]) -> np.ndarray:
     return np.array([known[value] for value in values], dtype=np.int64)
 
 
-def _numbers(values: list[str]) -> np.ndarray:
+def _numbers(values: list[str]) -> Int[np.ndarray, "n"]:
     """Whole numbers as they are, other values, and longer ones, numbered."""
     if all(value.isdecimal() and len(value) < 19 for value in values):
         return np.array([int(value) for value in values], dtype=np.int64)

@@ -5,19 +5,71 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped, UInt8
+from pydantic import Field
 
 from src.data.source import SPLITS, Rows, Source
 from src.runtime import files, records
-from src.runtime.records import ImagesManifest, LabelsManifest
+from src.runtime.records import Checksum, Config, Count, Name, closed
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 CHUNK = 2048  # images in memory at a time
 
 Shape = tuple[int, int, int]  # of an image: channels, height, width
+
+
+@closed
+@dataclass(frozen=True)
+class PackedSplit:
+    """One split of a packed data set."""
+
+    count: Count  # images
+    groups: Count  # source images
+    shape: Annotated[list[Count], Field(min_length=4, max_length=4)]  # images, channels, height, width
+    checksum: Checksum
+
+
+@closed
+@dataclass(frozen=True)
+class PackedSplits:
+    pretrain: PackedSplit
+    probe: PackedSplit
+    val: PackedSplit
+    test: PackedSplit
+
+    def __getitem__(self, name: str) -> PackedSplit:
+        split: PackedSplit = getattr(self, name)
+        return split
+
+
+@closed
+@dataclass(frozen=True)
+class ImagesManifest:
+    """data/<name>/images/manifest.json."""
+
+    format: Literal[1]
+    name: Name
+    config: Config  # of prepare
+    splits: PackedSplits
+    mean: Annotated[list[float], Field(min_length=1)]  # per channel, of the pretrain split, in [0, 1]
+    std: Annotated[list[float], Field(min_length=1)]
+    labelled: bool | None = None  # release 0.1.0 didn't say
+
+
+@closed
+@dataclass(frozen=True)
+class LabelsManifest:
+    """data/<name>/labels/manifest.json."""
+
+    format: Literal[1]
+    checksums: dict[str, Checksum]  # split -> of its table
+    images: dict[str, Checksum]  # split -> of the images that it labels
+    classes: list[str]
 
 
 class Manifest(NamedTuple):
@@ -27,22 +79,22 @@ class Manifest(NamedTuple):
     folder: Path
     mean: tuple[float, ...]  # per channel, of the pretrain split, in [0, 1]
     std: tuple[float, ...]
-    splits: dict[str, dict[str, Any]]  # split -> count, shape, checksum
+    splits: PackedSplits
     oriented: bool  # whether the images have a way up
     labelled: bool  # whether labels/ has classes of them; that alone is known here
 
     @property
     def shape(self) -> Shape:
-        channels, height, width = self.splits["pretrain"]["shape"][1:]
+        channels, height, width = self.splits.pretrain.shape[1:]
         return channels, height, width
 
 
-def write_pack(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> Manifest:
+def write_pack(folder: Path, name: str, splits: dict[str, Source], config: Config) -> Manifest:
     """Write images/ and labels/ below ``folder``. Raises ValueError where a split is missing or groups cross splits."""
     check_splits(splits)
     folder.mkdir(parents=True, exist_ok=True)
     entries = _write_images(folder / "images", name, splits, config)
-    _write_labels(folder / "labels", splits, {split: entry["checksum"] for split, entry in entries.items()})
+    _write_labels(folder / "labels", splits, {split: entries[split].checksum for split in SPLITS})
     return read_manifest(folder)
 
 
@@ -58,7 +110,7 @@ def check_splits(splits: dict[str, Source]) -> None:
                 raise ValueError(f"group {group} is in two splits, {seen[group]} and {split}: each must be in one")
 
 
-def _write_images(folder: Path, name: str, splits: dict[str, Source], config: dict[str, Any]) -> dict[str, Any]:
+def _write_images(folder: Path, name: str, splits: dict[str, Source], config: Config) -> PackedSplits:
     folder.mkdir(exist_ok=True)
     entries = {}
     sums = {}
@@ -66,24 +118,17 @@ def _write_images(folder: Path, name: str, splits: dict[str, Source], config: di
         sums[split] = _write_array(folder / f"{split}.npy", source.images)
         if source.names and not _told(source):
             files.write_atomically(folder / f"{split}.csv", _table_of_names(source))
-        entries[split] = {
-            "count": len(source.images),
-            "groups": len(np.unique(source.group)),
-            "shape": list(source.images.shape),
-            "checksum": files.checksum(folder / f"{split}.npy"),
-        }
+        entries[split] = PackedSplit(
+            count=len(source.images),
+            groups=len(np.unique(source.group)),
+            shape=list(source.images.shape),
+            checksum=files.checksum(folder / f"{split}.npy"),
+        )
     mean, std = _statistics(*sums["pretrain"], splits["pretrain"].images.shape)
-    manifest = {
-        "format": FORMAT,
-        "name": name,
-        "config": config,
-        "splits": entries,
-        "mean": mean,
-        "std": std,
-        "labelled": all(_told(splits[split]) for split in SPLITS[1:]),
-    }
-    files.write_json(folder / "manifest.json", manifest)
-    return entries
+    packed = PackedSplits(**entries)
+    labelled = all(_told(splits[split]) for split in SPLITS[1:])
+    files.write_json(folder / "manifest.json", ImagesManifest(FORMAT, name, config, packed, mean, std, labelled))
+    return packed
 
 
 def _told(source: Source) -> bool:
@@ -95,7 +140,7 @@ def _table_of_names(source: Source) -> bytes:
     return files.to_csv(["index", "file"], enumerate(source.names))
 
 
-def _write_array(path: Path, images: np.ndarray | Rows) -> tuple[list[int], list[int]]:
+def _write_array(path: Path, images: UInt8[np.ndarray, "n c h w"] | Rows) -> tuple[list[int], list[int]]:
     """Write images chunk by chunk; their sum and sum of squares per channel, which are exact whatever the chunks."""
     shape = tuple(int(side) for side in images.shape)
     total, squares = np.zeros(shape[1], np.int64), np.zeros(shape[1], np.int64)
@@ -129,7 +174,7 @@ def _write_labels(folder: Path, splits: dict[str, Source], images: dict[str, str
         if source.names and _told(source):
             files.write_atomically(folder / f"{split}-files.csv", _table_of_names(source))
         checksums[split] = files.checksum(folder / f"{split}.csv")
-    about = {"format": FORMAT, "checksums": checksums, "images": images, "classes": splits["probe"].class_names}
+    about = LabelsManifest(FORMAT, checksums, images, list(splits["probe"].class_names))
     files.write_json(folder / "manifest.json", about)
 
 
@@ -139,23 +184,21 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.exists():
         raise ValueError(f"no packed data in {folder}/images: {_prepare(folder)}")
     raw = records.read(path, ImagesManifest, _prepare(folder))
-    oriented = bool(raw["config"].get("oriented", False))
-    labelled = raw.get("labelled", False)
-    splits: Any = dict(raw["splits"])
-    return Manifest(raw["name"], folder, tuple(raw["mean"]), tuple(raw["std"]), splits, oriented, labelled)
+    oriented = bool(raw.config.get("oriented", False))
+    return Manifest(raw.name, folder, tuple(raw.mean), tuple(raw.std), raw.splits, oriented, bool(raw.labelled))
 
 
-def open_images(manifest: Manifest, split: str) -> np.ndarray:
-    """Memory-map a split's images, uint8 (n, channels, height, width). Raises ValueError if missing or altered."""
+def open_images(manifest: Manifest, split: str) -> UInt8[np.ndarray, "n c h w"]:
+    """Memory-map a split's images. Raises ValueError if missing or altered."""
     path = manifest.folder / "images" / f"{split}.npy"
-    _verify(path, manifest.splits[split]["checksum"])
+    _verify(path, manifest.splits[split].checksum)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def open_rows(manifest: Manifest, split: str) -> Rows:
     """The same for images that may not fit in memory: read when asked for. Raises ValueError if missing or altered."""
     path = manifest.folder / "images" / f"{split}.npy"
-    _verify(path, manifest.splits[split]["checksum"])
+    _verify(path, manifest.splits[split].checksum)
     return Rows(path)
 
 
@@ -169,15 +212,15 @@ def read_names(manifest: Manifest, split: str) -> list[str]:
         return [files.plain_cell(row["file"]) for row in csv.DictReader(file)]
 
 
-def read_labels(manifest: Manifest, split: str) -> dict[str, np.ndarray]:
+def read_labels(manifest: Manifest, split: str) -> dict[str, Shaped[np.ndarray, "n"]]:
     """A split's label columns and its ``group``. Raises ValueError on a missing or altered file."""
     folder = manifest.folder / "labels"
     if not (folder / "manifest.json").exists():
         raise ValueError(f"no labels in {folder}: {_prepare(manifest.folder)}")
     about = records.read(folder / "manifest.json", LabelsManifest, _prepare(manifest.folder))
-    if about["images"].get(split) != manifest.splits[split]["checksum"]:
+    if about.images.get(split) != manifest.splits[split].checksum:
         raise ValueError(f"{folder} labels other images than {manifest.folder}/images: run python -m src.prepare again")
-    _verify(folder / f"{split}.csv", about["checksums"][split])
+    _verify(folder / f"{split}.csv", about.checksums[split])
     with (folder / f"{split}.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int, Shaped, UInt8
 
 SPLITS = ("pretrain", "probe", "val", "test")
 
@@ -14,7 +15,7 @@ SPLITS = ("pretrain", "probe", "val", "test")
 class Rows:
     """Some rows of a .npy file, read when they are asked for: unlike a memory map it never fills memory."""
 
-    def __init__(self, path: Path, index: np.ndarray | None = None) -> None:
+    def __init__(self, path: Path, index: Int[np.ndarray, "n"] | None = None) -> None:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         self.path, self.index = path, np.arange(len(mapped)) if index is None else index
         self.shape = (len(self.index), *mapped.shape[1:])
@@ -27,8 +28,8 @@ class Rows:
     def nbytes(self) -> int:
         return len(self) * self._bytes
 
-    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
-        """uint8 (n, channels, height, width). Raises OSError where the file has been cut short."""
+    def __getitem__(self, key: slice | Int[np.ndarray, "n"]) -> UInt8[np.ndarray, "n c h w"]:
+        """Raises OSError where the file has been cut short."""
         wanted = self.index[key]
         found = np.empty((len(wanted), *self.shape[1:]), dtype=np.uint8)
         runs = np.flatnonzero(np.diff(wanted, prepend=-2) != 1)
@@ -39,21 +40,21 @@ class Rows:
                     raise OSError(0, "ends before its last image", str(self.path))
         return found
 
-    def take(self, index: np.ndarray) -> Rows:
+    def take(self, index: Int[np.ndarray, "n"]) -> Rows:
         return Rows(self.path, self.index[index])
 
 
 class Source(NamedTuple):
     """One split as a data source delivers it."""
 
-    images: np.ndarray | Rows  # uint8 (n, channels, height, width)
-    group: np.ndarray  # int64 (n,): the source image, patient or video; the sampling unit, never in two splits
-    labels: dict[str, np.ndarray]  # columns of length n: "class" (int) and any factors; empty without labels
+    images: UInt8[np.ndarray, "n c h w"] | Rows
+    group: Int[np.ndarray, "n"]  # the source image, patient or video; the sampling unit, never in two splits
+    labels: dict[str, Shaped[np.ndarray, "n"]]  # "class" (whole numbers) and any factors; empty without labels
     names: tuple[str, ...] = ()  # of the files they came from, for people who label a few by hand
-    sizes: np.ndarray | None = None  # (n, 2): width and height of those files' images
+    sizes: Int[np.ndarray, "n 2"] | None = None  # width and height of those files' images
     class_names: tuple[str, ...] = ()
 
-    def take(self, index: np.ndarray) -> Source:
+    def take(self, index: Int[np.ndarray, "m"]) -> Source:
         """Some of the images, in another order."""
         images = self.images.take(index) if isinstance(self.images, Rows) else self.images[index]
         return self._replace(
@@ -67,7 +68,9 @@ class Source(NamedTuple):
     def join(self, other: Source) -> Source:
         """This split's images and then another's of the same data set."""
         if isinstance(self.images, Rows) and isinstance(other.images, Rows):
-            images: np.ndarray | Rows = Rows(self.images.path, np.concatenate([self.images.index, other.images.index]))
+            images: UInt8[np.ndarray, "m c h w"] | Rows = Rows(
+                self.images.path, np.concatenate([self.images.index, other.images.index])
+            )
         else:
             images = np.concatenate([self.images[:], other.images[:]])
         known = {name for name in self.labels if name in other.labels}
@@ -85,3 +88,16 @@ class DataSet(NamedTuple):
 
     splits: dict[str, Source]
     skipped: Sequence[tuple[str, str]] = ()  # name, why
+
+
+def numbered(values: list[str]) -> tuple[Int[np.ndarray, "n"], tuple[str, ...]]:
+    """Numbers from 0 for the different values, whole numbers in their own order, and what each number stands for."""
+    different = sorted(set(values), key=_rank)
+    number = {value: place for place, value in enumerate(different)}
+    return np.array([number[value] for value in values], dtype=np.int64), tuple(different)
+
+
+def _rank(value: str) -> tuple[int, int, str, str]:
+    """Whole numbers by length, then digits: of any length, unlike int()."""
+    digits = value.lstrip("0")
+    return (0, len(digits), digits, value) if value.isdecimal() else (1, 0, value, value)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
+from src.evaluation.criterion import Criterion
+from src.runtime.settings import hold
 
-def load_criteria(folder: Path, chosen: dict[str, Any]) -> list[dict[str, Any]]:
+
+def load_criteria(folder: Path, chosen: Criterion) -> list[Criterion]:
     """Every criterion of conf/criterion/, the chosen one as it was composed."""
-    criteria: list[Any] = [OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(folder.glob("*.yaml"))]
-    return [chosen if criterion["name"] == chosen["name"] else criterion for criterion in criteria]
+    known = [
+        hold(path.stem, OmegaConf.to_container(OmegaConf.load(path)), Criterion)
+        for path in sorted(folder.glob("*.yaml"))
+    ]
+    return [chosen if criterion.name == chosen.name else criterion for criterion in known]

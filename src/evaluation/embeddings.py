@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from src.augmentation.views import Augmentation
 from src.criteria import spectra
 from src.runtime.build import build
 from src.runtime.rng import generator, global_generator
 from src.trial.loop import Normalise, make_views
+from src.trial.method import outline
 
 if TYPE_CHECKING:
     from src.data.pack import Manifest
+    from src.evaluation.criterion import Protocol
     from src.methods.method import Method
+    from src.trial.config import Space, TrialConfig
     from src.trial.identity import Trial
 
 CHUNK = 256
-SPACES = ("h", "z")
+SPACES: tuple[Space, ...] = ("h", "z")
 TURNS = 4
 
 
@@ -69,31 +73,32 @@ def embed(
     images: UInt8[Tensor, "n c h w"],
     trial: Trial,
     manifest: Manifest,
-    protocol: dict[str, Any],
+    protocol: Protocol,
     *,
     turned: bool,
-) -> dict[str, Embeddings]:
+) -> dict[Space, Embeddings]:
     """Representations h and projections z of the images and their views; the method must be in eval mode."""
     if method.training:
         raise RuntimeError("embeddings are taken in eval mode")
     normalise = Normalise(manifest.mean, manifest.std, str(images.device))
     recipes: dict[str, Augmentation] = {
-        "reference": build("augmentation", protocol["reference"]),
-        "own": build("augmentation", trial.config["augmentation"]),
+        "reference": build("augmentation", protocol.reference),
+        "own": build("augmentation", trial.config.augmentation),
     }
-    parts: dict[str, dict[str, list[Tensor]]] = {space: {} for space in SPACES}
+    parts: dict[Space, dict[str, list[Tensor]]] = {space: {} for space in SPACES}
 
     def keep(name: str, x: Tensor, views: int) -> None:
         h = method.encoder(normalise(x).contiguous(memory_format=torch.channels_last))
-        for space, e in (("h", h), ("z", method.projector(h))):
+        embedded: dict[Space, Tensor] = {"h": h, "z": method.projector(h)}
+        for space, e in embedded.items():
             parts[space].setdefault(name, []).append(e.cpu().unflatten(0, (views, -1)).transpose(0, 1))
 
     for chunk, batch in enumerate(images.split(CHUNK)):
         plain = batch.float().div_(255)
         keep("images", plain.clone(), 1)
         for name, recipe in recipes.items():
-            draw = generator(protocol["seed"], f"evaluate {name}", chunk)
-            keep(name, recipe(batch, draw, views=protocol["views"]), protocol["views"])
+            draw = generator(protocol.seed, f"evaluate {name}", chunk)
+            keep(name, recipe(batch, draw, views=protocol.views), protocol.views)
         if turned:
             keep("rotations", torch.cat([plain.rot90(turn, (2, 3)) for turn in range(TURNS)]), TURNS)
     joined = {space: {name: torch.cat(chunks) for name, chunks in kept.items()} for space, kept in parts.items()}
@@ -103,7 +108,7 @@ def embed(
             e["reference"],
             e["own"],
             e["rotations"].transpose(0, 1) if turned else None,
-            protocol["pairwise_images"],
+            protocol.pairwise_images,
         )
         for space, e in joined.items()
     }
@@ -111,19 +116,19 @@ def embed(
 
 @torch.no_grad()
 def held_out_losses(
-    method: Method, images: UInt8[Tensor, "n c h w"], trial: Trial, manifest: Manifest, protocol: dict[str, Any]
+    method: Method, images: UInt8[Tensor, "n c h w"], trial: Trial, manifest: Manifest, protocol: Protocol
 ) -> Float[Tensor, "batches"]:
     """The trial's own loss, in eval mode, on whole batches of images that it wasn't trained on."""
     if method.training:
         raise RuntimeError("the held-out loss is taken in eval mode")
-    size = min(int(trial.config["batch_size"]), len(images))
+    size = min(trial.config.batch_size, len(images))
     normalise = Normalise(manifest.mean, manifest.std, str(images.device))
-    recipe: Augmentation = build("augmentation", trial.config["augmentation"])
+    recipe: Augmentation = build("augmentation", trial.config.augmentation)
     losses = []
     for number in range(len(images) // size):
         batch = images[number * size : (number + 1) * size]
-        inputs = make_views(method, recipe, normalise, batch, generator(protocol["seed"], "held out", number))
-        with global_generator(protocol["seed"], "held out", number):
+        inputs = make_views(method, recipe, normalise, batch, generator(protocol.seed, "held out", number))
+        with global_generator(protocol.seed, "held out", number):
             losses.append(method(*inputs).cpu())
     return torch.stack(losses)
 
@@ -143,11 +148,21 @@ def encode(encoder: nn.Module, images: UInt8[Tensor, "n c h w"], manifest: Manif
 
 @torch.no_grad()
 def views_of(
-    method: Method, images: UInt8[Tensor, "n c h w"], manifest: Manifest, protocol: dict[str, Any], views: int
+    method: Method, images: UInt8[Tensor, "n c h w"], manifest: Manifest, protocol: Protocol, views: int
 ) -> Float[Tensor, "n v d"]:
     """h of views of the images under the study's reference recipe; the method must be in eval mode."""
-    recipe: Augmentation = build("augmentation", protocol["reference"])
+    recipe: Augmentation = build("augmentation", protocol.reference)
     normalise = Normalise(manifest.mean, manifest.std, str(images.device))
-    x = normalise(recipe(images, generator(protocol["seed"], "views of labelled images"), views=views))
+    x = normalise(recipe(images, generator(protocol.seed, "views of labelled images"), views=views))
     h = method.encoder(x.contiguous(memory_format=torch.channels_last))
     return h.unflatten(0, (views, -1)).transpose(0, 1)
+
+
+def evaluation_flops(config: TrialConfig, manifest: Manifest, protocol: Protocol) -> int:
+    """Counted floating-point operations of measuring one snapshot: the images, and their views under both recipes."""
+    method = outline(config, manifest.shape)
+    method.eval()
+    image = torch.empty(1, *manifest.shape, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        method.projector(method.encoder(image))
+    return int(counter.get_total_flops()) * protocol.images * (1 + 2 * protocol.views)

@@ -3,54 +3,56 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 
 from src.data.pack import Manifest
+from src.evaluation.criterion import Criterion, Protocol
 from src.evaluation.embeddings import Embeddings
 from src.evaluation.snapshots import score
 from src.runtime import check
 from src.runtime.build import build
 from src.runtime.rng import generator
+from src.trial.config import Space
 
 
-def check_protocol(protocol: dict[str, Any], manifest: Manifest) -> None:
+def check_protocol(protocol: Protocol, manifest: Manifest) -> None:
     """Raise ValueError unless the evaluation's settings fit the data."""
-    count = manifest.splits["pretrain"]["count"]
-    check.number("evaluation.images", protocol["images"], at_least=2, at_most=count, whole=True)
-    build("augmentation", protocol["reference"])
+    check.number("evaluation.images", protocol.images, at_least=2, at_most=manifest.splits.pretrain.count)
+    build("augmentation", protocol.reference)
 
 
-def check_guide(criterion: dict[str, Any], protocol: dict[str, Any], dimensions: dict[str, int]) -> None:
+def check_guide(criterion: Criterion, protocol: Protocol, dimensions: Mapping[Space, int]) -> None:
     """Raise ValueError where a criterion can't guide a sampler: relative to a pool, or refusing what it would get."""
-    if criterion["worst"] is None:
-        why = "is relative to a pool of trials" if criterion["input"] == "columns" else "has no better direction"
+    if criterion.worst is None:
+        why = "is relative to a pool of trials" if criterion.combines else "has no better direction"
         raise ValueError(
-            f"criterion={criterion['name']} {why} and can't guide a sweep: choose another, and use it in selection"
+            f"criterion={criterion.name} {why} and can't guide a sweep: choose another, and use it in selection"
         )
-    if criterion["spaces"]:
-        noise = _noise(protocol, dimensions[criterion["spaces"][0]])
-        score(build("criterion", criterion["score"]), getattr(noise, criterion["input"]))
+    if criterion.spaces:
+        noise = _noise(protocol, dimensions[criterion.spaces[0]])
+        score(build("criterion", criterion.score), getattr(noise, criterion.input))
 
 
-def warn_of_refused(criteria: list[dict[str, Any]], protocol: dict[str, Any], dimensions: dict[str, int]) -> None:
+def warn_of_refused(criteria: list[Criterion], protocol: Protocol, dimensions: Mapping[Space, int]) -> None:
     """Say on stderr, before the first trial, which columns of a rule in conf/criterion/ will have no value, and why."""
     embeddings = {space: _noise(protocol, size) for space, size in dimensions.items()}
-    named = {column: rule["name"] for rule in criteria if rule["input"] == "columns" for column in rule["columns"]}
+    named = {column: rule.name for rule in criteria if rule.combines for column in rule.columns or []}
     for criterion in criteria:
-        for space in criterion["spaces"]:
-            column = f"{criterion['name']}_{space}"
-            if column in named:
-                try:
-                    score(build("criterion", criterion["score"]), getattr(embeddings[space], criterion["input"]))
-                except ValueError as reason:
-                    print(f"warning: {named[column]} needs {column}, and {reason}", file=sys.stderr)
+        for space in criterion.spaces:
+            column = f"{criterion.name}_{space}"
+            if column not in named:
+                continue
+            try:
+                score(build("criterion", criterion.score), getattr(embeddings[space], criterion.input))
+            except ValueError as reason:
+                print(f"warning: {named[column]} needs {column}, and {reason}", file=sys.stderr)
 
 
-def _noise(protocol: dict[str, Any], size: int) -> Embeddings:
+def _noise(protocol: Protocol, size: int) -> Embeddings:
     """As many embeddings as will be measured, of no meaning."""
-    draw, n = generator(0, "check"), protocol["images"]
-    views = torch.empty(n, protocol["views"], size).normal_(generator=draw)
+    draw, n = generator(0, "check"), protocol.images
+    views = torch.empty(n, protocol.views, size).normal_(generator=draw)
     turned = torch.empty(4, n, size).normal_(generator=draw)
-    return Embeddings(views[:, 0], views, views, turned, protocol["pairwise_images"])
+    return Embeddings(views[:, 0], views, views, turned, protocol.pairwise_images)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
+@runtime_checkable
 class TokenEncoder(Protocol):
     """An encoder of patches: ``tokens`` of all of them or of those kept, the grid they form and a patch's pixels."""
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -19,6 +21,9 @@ class RotationPrediction(Method):
     """RotNet: which of four ways an image was turned. Source: Gidaris et al., ICLR 2018 (arXiv 1803.07728), eq. 2-3."""
 
     views = 1
+    meaningless: ClassVar[dict[str, str]] = {
+        "rotations": "training predicts rotations, so that it is the pretext itself"
+    }
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__(encoder, projector=None)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ class Supervised(Method):
 
     views = 1
     labelled = True
+    meaningless: ClassVar[dict[str, str]] = {"heldout_losses": "supervised has no loss without labels"}
 
     def __init__(self, encoder: nn.Module, *, classes: int) -> None:
         check.number("method.classes", classes, at_least=2, whole=True)

@@ -8,7 +8,7 @@ from src.runtime import check
 LAYERS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3]}
 
 
-class ResNet(resnet.ResNet):
+class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision states no types
     """torchvision's ResNet without its classifier: images (n, channels, height, width) -> h (n, 512), 2048 at depth 50.
 
     ``stem: small`` is a 3x3 convolution with stride 1 and no pooling, for images up to about 64 pixels (SimCLR,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -23,50 +23,110 @@ TITLE = 26  # pixels above each split
 SHOWN_PAIRS = 12
 
 
-def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Inspection, moved: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SplitFacts:
+    """Numbers of images, but for ``groups``, which are source images."""
+
+    images: int
+    groups: int
+    blank: int
+    identical: int  # beyond the first of their kind
+    near: int  # likewise, identical ones among them
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """A class's images in each split."""
+
+    name: str
+    pretrain: int
+    probe: int
+    val: int
+    test: int
+
+    def of(self, split: str) -> int:
+        count: int = getattr(self, split)
+        return count
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the image files, in pixels: smallest, median, largest."""
+
+    width: list[int]
+    height: list[int]
+    enlarged: int  # images that are smaller than the packed size
+
+
+@dataclass(frozen=True)
+class Leaks:
+    pictures: int  # that are in several splits
+    images: int  # of these
+    moved: int  # images that changed their split because of duplicates
+
+
+@dataclass(frozen=True)
+class DatasheetFacts:
+    """What prepare found out about a data set."""
+
+    name: str
+    mean: list[float]
+    std: list[float]
+    shape: list[int]
+    splits: dict[str, SplitFacts]
+    classes: list[ClassCount]  # empty without labels
+    sizes: Sizes | None  # where the images came from files
+    skipped: dict[str, int]  # reason -> files that were left out
+    near_searched: bool
+    leaks: Leaks
+
+
+def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Inspection, moved: int) -> DatasheetFacts:
     """Write index.html, its pictures, duplicates.csv, skipped.csv and report.json, whose content is returned.
 
     ``moved`` is how many images changed their split because of duplicates; the rest is as packed.
     """
     leaks = found.across(found.near)
-    facts: dict[str, Any] = {
-        "name": manifest.name,
-        "mean": list(manifest.mean),
-        "std": list(manifest.std),
-        "shape": list(manifest.shape),
-        "splits": {name: _split_facts(number, data.splits[name], found) for number, name in enumerate(SPLITS)},
-        "classes": _class_balance(data.splits),
-        "sizes": _sizes(data.splits, manifest.shape[1]),
-        "skipped": dict(Counter(reason for _, reason in data.skipped).most_common()),
-        "near_searched": found.near_searched,
-        "leaks": {"pictures": len(leaks), "images": int(np.isin(found.near, leaks).sum()), "moved": moved},
-    }
+    facts = DatasheetFacts(
+        name=manifest.name,
+        mean=list(manifest.mean),
+        std=list(manifest.std),
+        shape=list(manifest.shape),
+        splits={name: _split_facts(number, data.splits[name], found) for number, name in enumerate(SPLITS)},
+        classes=_class_balance(data.splits),
+        sizes=_sizes(data.splits, manifest.shape[1]),
+        skipped=dict(Counter(reason for _, reason in data.skipped).most_common()),
+        near_searched=found.near_searched,
+        leaks=Leaks(len(leaks), int(np.isin(found.near, leaks).sum()), moved),
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / "report.json", facts)
+    files.write_json(folder / "report.json", _as_kept(facts))
     head = ["cluster", "kind", "across_splits", "split", "index", "file"]
     files.write_atomically(folder / "duplicates.csv", files.to_csv(head, _duplicates(data.splits, found)))
     files.write_atomically(folder / "skipped.csv", files.to_csv(["file", "reason"], data.skipped))
     _write_png(folder / "sheet.png", _contact_sheet(data.splits))
     if len(leaks):
         _write_png(folder / "leaks.png", _leak_sheet(data.splits, found, leaks))
-    page = (
-        environment(Path(__file__).parent, html=True)
-        .get_template("datasheet.html.j2")
-        .render(f=facts, leaks=len(leaks) > 0)
-    )
-    files.write_atomically(folder / "index.html", page.encode())
+    template = environment(Path(__file__).parent, html=True).get_template("datasheet.html.j2")
+    files.write_atomically(folder / "index.html", template.render(f=facts, leaks=len(leaks) > 0).encode())
     return facts
 
 
-def _split_facts(number: int, source: Source, found: Inspection) -> dict[str, int]:
+def _as_kept(facts: DatasheetFacts) -> dict[str, object]:
+    """In the file a class is called ``class``, which no attribute can be."""
+    classes = [{"class": one.name} | {split: one.of(split) for split in SPLITS} for one in facts.classes]
+    return {field.name: getattr(facts, field.name) for field in fields(facts)} | {"classes": classes}
+
+
+def _split_facts(number: int, source: Source, found: Inspection) -> SplitFacts:
     mine = found.split == number
-    return {
-        "images": len(source.images),
-        "groups": len(np.unique(source.group)),
-        "blank": int(found.blank[mine].sum()),
-        "identical": _repeats(found.exact[mine]),
-        "near": _repeats(found.near[mine]),
-    }
+    return SplitFacts(
+        images=len(source.images),
+        groups=len(np.unique(source.group)),
+        blank=int(found.blank[mine].sum()),
+        identical=_repeats(found.exact[mine]),
+        near=_repeats(found.near[mine]),
+    )
 
 
 def _repeats(clusters: np.ndarray) -> int:
@@ -75,31 +135,28 @@ def _repeats(clusters: np.ndarray) -> int:
     return len(member) - len(np.unique(member))
 
 
-def _class_balance(splits: dict[str, Source]) -> list[dict[str, Any]]:
+def _class_balance(splits: dict[str, Source]) -> list[ClassCount]:
     if "class" not in splits["probe"].labels:
         return []
     names = splits["probe"].class_names
-    labelled = {name: source.labels["class"] for name, source in splits.items() if "class" in source.labels}
-    numbers = sorted({int(value) for column in labelled.values() for value in np.unique(column) if value >= 0})
-    return [
-        {"class": names[number] if names else str(number)}
-        | {split: int((labelled[split] == number).sum()) if split in labelled else 0 for split in SPLITS}
-        for number in numbers
-    ]
+    columns = {name: source.labels.get("class", np.array([], int)) for name, source in splits.items()}
+    numbers = sorted({int(value) for column in columns.values() for value in np.unique(column) if value >= 0})
+    counts = []
+    for number in numbers:
+        images = {name: int((column == number).sum()) for name, column in columns.items()}
+        counts.append(ClassCount(names[number] if names else str(number), **images))
+    return counts
 
 
-def _sizes(splits: dict[str, Source], size: int) -> dict[str, Any] | None:
+def _sizes(splits: dict[str, Source], size: int) -> Sizes | None:
     if splits["pretrain"].sizes is None:
         return None
     sizes = np.concatenate([source.sizes for source in splits.values() if source.sizes is not None])
-    quantiles = {
-        side: [int(np.quantile(sizes[:, place], q, method="nearest")) for q in (0, 0.5, 1)]
-        for place, side in enumerate(("width", "height"))
-    }
-    return quantiles | {"enlarged": int((sizes.min(1) < size).sum())}
+    width, height = ([int(np.quantile(side, q, method="nearest")) for q in (0, 0.5, 1)] for side in sizes.T)
+    return Sizes(width, height, enlarged=int((sizes.min(1) < size).sum()))
 
 
-def _duplicates(splits: dict[str, Source], found: Inspection) -> Iterator[list[Any]]:
+def _duplicates(splits: dict[str, Source], found: Inspection) -> Iterator[list[str | int]]:
     """A line for each image that has a duplicate, cluster by cluster, those across splits first."""
     starts = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
     places = np.flatnonzero(found.near >= 0)

@@ -32,19 +32,10 @@ def digits(
     check.number("data.source.rotate", rotate, at_least=0, at_most=np.pi)
     check.interval("data.source.contrast", contrast, at_least=0, at_most=1)
     check.number("data.source.noise", noise, at_least=0, at_most=1)
-    for split in sources:
-        check.choice("a key of data.source.sources", split, SPLITS)
-    check.keyed("data.source.copies", copies, tuple(sources))
     check.number("data.source.seed", seed, at_least=0, whole=True)
     images8, classes = load_digits(return_X_y=True)
     images8 = (images8.reshape(-1, 8, 8) / 16).astype(np.float32)
-    for split, count in sources.items():
-        check.number(f"data.source.sources.{split}", count, at_least=1, whole=True)
-        check.number(f"data.source.copies.{split}", copies[split], at_least=1, whole=True)
-    if sum(sources.values()) > len(images8):
-        raise ValueError(
-            f"data.source.sources must add up to at most {len(images8)} digits, got {sum(sources.values())}"
-        )
+    _check_counts(sources, copies, len(images8))
     rng = np.random.default_rng(seed)
     order = iter(np.split(rng.permutation(len(images8)), np.cumsum(list(sources.values()))))
     splits = {}
@@ -68,6 +59,17 @@ def digits(
             labels={"class": classes[index], **{name: np.round(value, 6) for name, value in factor.items()}},
         )
     return splits
+
+
+def _check_counts(sources: dict[str, int], copies: dict[str, int], digits: int) -> None:
+    for split in sources:
+        check.choice("a key of data.source.sources", split, SPLITS)
+    check.keyed("data.source.copies", copies, tuple(sources))
+    for split, count in sources.items():
+        check.number(f"data.source.sources.{split}", count, at_least=1, whole=True)
+        check.number(f"data.source.copies.{split}", copies[split], at_least=1, whole=True)
+    if sum(sources.values()) > digits:
+        raise ValueError(f"data.source.sources must add up to at most {digits} digits, got {sum(sources.values())}")
 
 
 def _place(

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.data.listing import Listed, image_files, numbered, read_column, shown
-from src.data.source import SPLITS, DataSet, Rows, Source
+from src.data.source import SPLITS, DataSet, Rows, Source, numbered
 from src.prepare.decode import MODES, SUFFIXES, UNREAD
+from src.prepare.listing import Listed, image_files, read_column, shown
 from src.prepare.staging import BLANK, BROKEN, GOOD, Staged, stage
 from src.runtime import check
 

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float32, Int, UInt8
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -28,19 +29,18 @@ MOST_PAIRS = 20_000_000  # of candidates; more means images that are all alike
 class Inspection(NamedTuple):
     """Images are numbered through the splits, in the order of SPLITS."""
 
-    split: np.ndarray  # (n,) place in SPLITS
-    blank: np.ndarray  # (n,) bool
-    exact: np.ndarray  # (n,) cluster of identical images, -1 for those that are alone
-    near: np.ndarray  # (n,) cluster of near duplicates, identical ones among them, -1 for those that are alone
+    split: Int[np.ndarray, "n"]  # place in SPLITS
+    blank: Bool[np.ndarray, "n"]
+    exact: Int[np.ndarray, "n"]  # cluster of identical images, -1 for those that are alone
+    near: Int[np.ndarray, "n"]  # cluster of near duplicates, identical ones among them, -1 for those that are alone
     near_searched: bool  # False where so many images are alike that near duplicates weren't looked for
 
-    def across(self, clusters: np.ndarray) -> np.ndarray:
+    def across(self, clusters: Int[np.ndarray, "n"]) -> Int[np.ndarray, "clusters"]:
         """Which clusters lie in more than one split."""
         member = clusters >= 0
         pairs = np.unique(np.stack([clusters[member], self.split[member]]), axis=1)
         found, splits = np.unique(pairs[0], return_counts=True)
-        crossing: np.ndarray = found[splits > 1]
-        return crossing
+        return found[splits > 1]
 
 
 def inspect(splits: dict[str, Source]) -> Inspection:
@@ -64,19 +64,19 @@ def inspect(splits: dict[str, Source]) -> Inspection:
     return Inspection(split, nothing, exact, near, pairs is not None)
 
 
-def chunks(source: Source) -> Iterator[np.ndarray]:
+def chunks(source: Source) -> Iterator[UInt8[np.ndarray, "n c h w"]]:
     for start in range(0, len(source.images), CHUNK):
         yield np.asarray(source.images[start : start + CHUNK])
 
 
-def _digest(image: np.ndarray) -> int:
+def _digest(image: UInt8[np.ndarray, "c h w"]) -> int:
     return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big")
 
 
-def thumbnails(images: np.ndarray) -> np.ndarray:
+def thumbnails(images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, "n pixels"]:
     """Thumbnails, each with mean 0 and norm 1, so that 1 - d^2 / 2 is the correlation of two at distance d.
 
-    ``images``: uint8 (n, channels, height, width). Returns float32 (n, channels * THUMBNAIL^2), 0 without contrast.
+    Flat, of c * THUMBNAIL^2 pixels; 0 without contrast.
     """
     rows, columns = (_triangles(side) for side in images.shape[2:])
     small = (rows @ images.astype(np.float32) @ columns.T).reshape(len(images), -1)

@@ -90,7 +90,7 @@ def _stage(path: Path, size: int, folder: Path) -> Rows:
 
 def _read(dataset: str, part: str, root: str, download: bool) -> Part:
     try:
-        found: Any = _open(dataset, part, root, download)
+        found = _open(dataset, part, root, download)
     except (RuntimeError, OSError) as error:
         cure = "try again" if download else "data.source.download=true fetches it"
         raise ValueError(f"{Path(root)} doesn't hold {dataset} as torchvision keeps it ({error}): {cure}") from None
@@ -102,7 +102,7 @@ def _read(dataset: str, part: str, root: str, download: bool) -> Part:
     return np.ascontiguousarray(images), np.asarray(found.targets if hasattr(found, "targets") else found.labels)
 
 
-def _open(dataset: str, part: str, root: str, download: bool) -> Any:
+def _open(dataset: str, part: str, root: str, download: bool) -> Any:  # torchvision states no types
     from torchvision import datasets
 
     if dataset == "svhn":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from src.evaluation.embeddings import encode
 from src.probes.labelled import Labelled, Score
 from src.runtime import files
 from src.runtime.build import build
+from src.study.results import ProbeDefinition, ProbeScore
 from src.trial.identity import Trial
 from src.trial.loop import Normalise
 
@@ -46,7 +47,7 @@ class Split:
 
 def trial_features(trial: Trial, step: int, splits: list[Split]) -> dict[str, Float[Tensor, "n d"]]:
     """h of each split under a snapshot, from the cache where it is the trial's last."""
-    checksums = "".join(split.manifest.splits[split.name]["checksum"] for split in splits)
+    checksums = "".join(split.manifest.splits[split.name].checksum for split in splits)
     path = trial.folder / "features" / f"{step:07d}-{files.fingerprint(checksums)}.safetensors"
     if path.exists():
         return load_file(path)
@@ -58,14 +59,16 @@ def trial_features(trial: Trial, step: int, splits: list[Split]) -> dict[str, Fl
     return features
 
 
-def score(probes: dict[str, Any], fitted: Labelled, scored: Labelled, *, last: bool) -> dict[str, Any]:
+def score(
+    probes: Mapping[str, ProbeDefinition], fitted: Labelled, scored: Labelled, *, last: bool
+) -> dict[str, ProbeScore]:
     """What each probe finds; those meant for the last snapshot only are left out of others."""
-    wanted = {name: probe for name, probe in probes.items() if last or probe["snapshots"] == "all"}
-    return {name: as_record(build("probe", probe["score"])(fitted, scored)) for name, probe in wanted.items()}
+    wanted = {name: probe for name, probe in probes.items() if last or probe.snapshots == "all"}
+    return {name: as_record(build("probe", probe.score)(fitted, scored)) for name, probe in wanted.items()}
 
 
-def as_record(found: Score) -> dict[str, Any]:
-    """A probe's numbers and, where it classifies images, which were right (a string of 0 and 1)."""
+def as_record(found: Score) -> ProbeScore:
+    """A probe's numbers and, where it classifies images, which were right."""
     if found.right is None:
-        return {"numbers": found.numbers}
-    return {"numbers": found.numbers, "right": "".join("1" if r else "0" for r in found.right.tolist())}
+        return ProbeScore(found.numbers)
+    return ProbeScore(found.numbers, "".join("1" if right else "0" for right in found.right.tolist()))

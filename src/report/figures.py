@@ -4,116 +4,145 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pydantic import JsonValue
 
+from src.report.numbers import Choosing, Importance, Point, ReportNumbers, SpentPoint, TrialRow, Way
 from src.report.summary import ALL_METHODS
 from src.runtime.figure_style import BLUE, GRAY, GREEN, ORANGE, THOUSAND_IMAGES
+from src.study.pool import Floats
+
+T = TypeVar("T")
 
 COLUMNS = 3
 MAP = "viridis"
+DECADES = 30  # values that span more than this factor are shown on a log scale
+DARK = 0.55  # a shade from which on text on it is light
+
+Curve = Callable[[Point], float | None]
 
 
-def regret_figure(choosing: dict[str, Any], rule: str) -> Figure:
+def regret_figure(choosing: Choosing, rule: str) -> Figure:
     """Every way of choosing with its regret and the bootstrap's 95 % interval, the smallest on top."""
-    rows = sorted((row for row in choosing["rows"] if "regret" in row), key=lambda row: -row["regret"])
-    figure = Figure(figsize=(7.2, 0.6 + 0.21 * len(rows)), layout="constrained")
+    judged = [(way.name, way.judged) for way in choosing.rows if way.judged is not None]
+    judged.sort(key=lambda row: -row[1].regret)
+    colours = {rule: ORANGE, "default configuration": BLUE}
+    figure = Figure(figsize=(7.2, 0.6 + 0.21 * len(judged)), layout="constrained")
     axes = figure.subplots()
-    for y, row in enumerate(rows):
-        low, high = row["regret_interval"]
-        colour = ORANGE if row["name"] == rule else BLUE if row["name"] == "default configuration" else GRAY
-        axes.plot([100 * low, 100 * high], [y, y], color=colour, lw=1.4)
-        axes.plot(100 * row["regret"], y, "o", color=colour, ms=5)
+    for y, (name, verdict) in enumerate(judged):
+        colour = colours.get(name, GRAY)
+        if verdict.regret_interval is not None:
+            axes.plot([100 * bound for bound in verdict.regret_interval], [y, y], color=colour, lw=1.4)
+        axes.plot(100 * verdict.regret, y, "o", color=colour, ms=5)
     axes.axvline(0, color=GREEN, lw=0.8)
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=7.5)
+    axes.set_yticks(range(len(judged)), [name for name, _ in judged], fontsize=7.5)
     axes.set_xlabel("regret, points (← better)")
-    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_ylim(-0.7, len(judged) - 0.3)
     return figure
 
 
-def scatter_figure(metrics: dict[str, Any], method: str, names: list[str]) -> Figure:
+def scatter_figure(numbers: ReportNumbers, quality: str, method: str, ways: Sequence[Way]) -> Figure:
     """Each column against quality on val, one small panel each; its pick and the default configuration."""
-    rows = {row["name"]: row for row in metrics["choosing"][method]["rows"]}
-    trials = [t for t in metrics["trials"] if t["status"] == "complete" and method in (t["method"], ALL_METHODS)]
-    height = math.ceil(len(names) / COLUMNS)
-    figure = Figure(figsize=(9.6, 2.7 * height), layout="constrained")
-    places = figure.subplots(height, COLUMNS, sharey=True, squeeze=False)
-    for axes, name in zip(places.flat, names, strict=False):
-        _scatter(axes, rows[name], trials, metrics)
-    for axes in places.flat[len(names) :]:
+    healthy = [trial for trial in numbers.trials if trial.status == "complete"]
+    trials = [trial for trial in healthy if method in (trial.method, ALL_METHODS)]
+
+    def panel(axes: Axes, way: Way) -> None:
+        _scatter(axes, way, [trial for trial in trials if way.name in trial.criteria], numbers, quality)
+
+    return _small_panels(ways, panel, height=2.7, label=f"{quality} top-1 on val")
+
+
+def _small_panels(shown: Sequence[T], panel: Callable[[Axes, T], None], *, height: float, label: str) -> Figure:
+    """Panels side by side that share their vertical axis."""
+    lines = math.ceil(len(shown) / COLUMNS)
+    figure = Figure(figsize=(9.6, height * lines), layout="constrained")
+    places = figure.subplots(lines, COLUMNS, sharey=True, squeeze=False)
+    for axes, one in zip(places.flat, shown, strict=False):
+        panel(axes, one)
+    for axes in places.flat[len(shown) :]:
         axes.set_axis_off()
     for line in places:
-        line[0].set_ylabel(f"{metrics['quality']} top-1 on val")
+        line[0].set_ylabel(label)
     return figure
 
 
-def _scatter(axes: Axes, row: dict[str, Any], trials: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
-    shown = [t for t in trials if row["name"] in t["criteria"]]
-    shown.sort(key=lambda t: _colour(t, [row["pick"]], metrics) != GRAY)  # the coloured ones on top
-    x = [t["criteria"][row["name"]] for t in shown]
-    y = [quality_of(t, metrics) for t in shown]
-    colours = [_colour(t, [row["pick"]], metrics) for t in shown]
-    if "raw pixels" in metrics["val"]:
-        axes.axhline(metrics["val"]["raw pixels"][metrics["quality"]]["top1"], color=GRAY, lw=0.8, ls=":")
+def _scatter(axes: Axes, way: Way, trials: list[TrialRow], numbers: ReportNumbers, quality: str) -> None:
+    """One column over quality; trials that have it."""
+    picked = [] if way.judged is None or way.judged.pick is None else [way.judged.pick]
+    shown = sorted(trials, key=lambda trial: _colour(trial, picked, numbers) != GRAY)  # the coloured ones on top
+    x = [trial.criteria[way.name] for trial in shown]
+    y = [trial.top1(quality) for trial in shown]
+    colours = [_colour(trial, picked, numbers) for trial in shown]
+    if "raw pixels" in numbers.val:
+        axes.axhline(numbers.val["raw pixels"][quality]["top1"], color=GRAY, lw=0.8, ls=":")
     axes.scatter(x, y, c=colours, s=[46 if colour != GRAY else 18 for colour in colours], zorder=3)
-    if min(x) > 0 and max(x) / min(x) > 30:
+    if _spans_decades(x):
         axes.set_xscale("log")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    direction = next(c["direction"] for n, c in metrics["criteria"].items() if row["name"] in (n, f"{n}_h", f"{n}_z"))
-    axes.set_xlabel(f"{row['name']} ({'→' if direction == 'higher' else '←'} better)")
-    tau = f"tau {row['tau']:+.2f}, " if row["tau"] is not None else ""
-    axes.set_title(f"{tau}regret {100 * row['regret']:.1f} points", fontsize=9)
+    axes.set_xlabel(f"{way.name} ({'→' if _higher_is_better(way.name, numbers) else '←'} better)")
+    if way.judged is not None:
+        tau = "" if way.judged.tau is None else f"tau {way.judged.tau:+.2f}, "
+        axes.set_title(f"{tau}regret {100 * way.judged.regret:.1f} points", fontsize=9)
 
 
-def quality_of(trial: dict[str, Any], metrics: dict[str, Any]) -> float:
-    return float(trial["probes"][metrics["quality"]]["top1"])
+def _higher_is_better(column: str, numbers: ReportNumbers) -> bool:
+    owners = (facts for name, facts in numbers.criteria.items() if column in (name, f"{name}_h", f"{name}_z"))
+    return next(owners).direction == "higher"
 
 
-def curves_figure(metrics: dict[str, Any], shown: dict[str, dict[str, Any]]) -> Figure:
-    """Loss, the rule's first column and quality over training, for a few named trials."""
-    column = metrics["columns"][0]
+def _spans_decades(values: Sequence[float] | Floats) -> bool:
+    return min(values) > 0 and max(values) / min(values) > DECADES
+
+
+def curves_figure(column: str, quality: str | None, shown: Mapping[str, TrialRow]) -> Figure:
+    """Loss, a column and quality over training, for a few named trials."""
+    curves: dict[str, Curve] = {
+        "training loss": lambda point: point.loss,
+        column: lambda point: point.criteria.get(column),
+    }
+    if quality is not None:
+        curves[f"{quality} top-1 on val"] = lambda point: point.quality
+    points = [point for trial in shown.values() for point in trial.over_training]
+    known = [title for title, value in curves.items() if any(value(point) is not None for point in points)]
+    titles = known or ["training loss"]  # of a label budget there is no curve
     figure = Figure(figsize=(9.6, 3.1), layout="constrained")
-    kinds: list[tuple[str, Any]] = [
-        ("training loss", lambda s: s["loss"]),
-        (column, lambda s: s["criteria"].get(column)),
-    ]
-    if metrics["quality"]:
-        kinds.append((f"{metrics['quality']} top-1 on val", lambda s: s["quality"]))
-    everything = [s for trial in shown.values() for s in trial["over_training"]]
-    known = [kind for kind in kinds if any(kind[1](s) is not None for s in everything)]  # a label budget's curve isn't
-    kinds = known or kinds[:1]
-    for axes, (title, value) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+    for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
         for colour, (name, trial) in zip((ORANGE, BLUE, GREEN, GRAY), shown.items(), strict=False):
-            points = [(s["images"] / 1000, value(s)) for s in trial["over_training"] if value(s) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), color=colour, marker="o", ms=3, label=name)
+            _curve(axes, name, trial, curves[title], colour)
         axes.set(title=title, xlabel=THOUSAND_IMAGES)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    figure.axes[min(1, len(kinds) - 1)].legend(fontsize=7)
+    figure.axes[min(1, len(titles) - 1)].legend(fontsize=7)
     return figure
 
 
-def parting_figure(metrics: dict[str, Any]) -> Figure:
+def _curve(axes: Axes, name: str, trial: TrialRow, value: Curve, colour: str) -> None:
+    known = [(point.images / 1000, value(point)) for point in trial.over_training if value(point) is not None]
+    if known:
+        x, y = zip(*known, strict=True)
+        axes.plot(x, y, color=colour, marker="o", ms=3, label=name)
+
+
+def parting_figure(trials: list[TrialRow]) -> Figure:
     """Change of the loss against change of quality between snapshots: right of 0 the loss rose."""
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")
     axes = figure.subplots()
     wrong = total = 0
-    for trial in metrics["trials"]:
-        points = trial["over_training"]
-        for before, after in itertools.pairwise(points):
-            if None in (before["loss"], after["loss"], before["quality"], after["quality"]):
-                continue
-            rise = (after["loss"] - before["loss"]) / max(abs(before["loss"]), 1e-12)
-            gain = after["quality"] - before["quality"]
-            misled = rise * gain > 0
-            wrong, total = wrong + misled, total + 1
-            axes.plot(100 * rise, 100 * gain, "o", ms=3, color=ORANGE if misled else GRAY)
+    for before, after in itertools.chain.from_iterable(itertools.pairwise(t.over_training) for t in trials):
+        if before.loss is None or after.loss is None or before.quality is None or after.quality is None:
+            continue
+        rise = (after.loss - before.loss) / max(abs(before.loss), 1e-12)
+        gain = after.quality - before.quality
+        misled = rise * gain > 0
+        wrong, total = wrong + misled, total + 1
+        axes.plot(100 * rise, 100 * gain, "o", ms=3, color=ORANGE if misled else GRAY)
     axes.axhline(0, color=GRAY, lw=0.8)
     axes.axvline(0, color=GRAY, lw=0.8)
     axes.set(xlabel="change of the loss, % (← falls)", ylabel="change of quality, points")
@@ -121,116 +150,126 @@ def parting_figure(metrics: dict[str, Any]) -> Figure:
     return figure
 
 
-def importance_figure(knobs: dict[str, Any]) -> Figure:
+def importance_figure(knobs: Mapping[str, Importance]) -> Figure:
     """Importance of each knob (columns) for each measured value (rows), each row over its own largest."""
-    targets, names = list(knobs), list(next(iter(knobs.values()))["knobs"])
-    values = np.array([[max(knobs[target]["knobs"][name], 0.0) for name in names] for target in targets])
-    figure = Figure(figsize=(3.6 + 0.75 * len(names), 1.2 + 0.26 * len(targets)), layout="constrained")
-    axes = figure.subplots()
-    known = np.array([[knobs[target]["r2"] > 0] for target in targets])
+    names = list(next(iter(knobs.values())).knobs)
+    values = np.array([[max(found.knobs[name], 0.0) for name in names] for found in knobs.values()])
+    known = np.array([[found.r2 > 0] for found in knobs.values()])
     shade = np.where(known, values / np.maximum(values.max(1, keepdims=True), 1e-9), 0.0)
+    figure = Figure(figsize=(3.6 + 0.75 * len(names), 1.2 + 0.26 * len(knobs)), layout="constrained")
+    axes = figure.subplots()
     axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for i, target in enumerate(targets):
+    for i, found in enumerate(knobs.values()):
         for j, name in enumerate(names):
-            colour = "#fdfdfd" if shade[i, j] > 0.55 else "#0d0d0d"
-            text = f"{knobs[target]['knobs'][name]:.2f}" if known[i] else "–"
+            colour = "#fdfdfd" if shade[i, j] > DARK else "#0d0d0d"
+            text = f"{found.knobs[name]:.2f}" if found.r2 > 0 else "–"
             axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
     axes.set_xticks(range(len(names)), names, fontsize=7.5, rotation=20, ha="right")
-    axes.set_yticks(range(len(targets)), [_head(target, knobs[target]) for target in targets], fontsize=7.5)
+    axes.set_yticks(range(len(knobs)), [_head(target, found) for target, found in knobs.items()], fontsize=7.5)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
 
 
-def _head(target: str, found: dict[str, Any]) -> str:
-    agrees = found["agreement"]
-    shown = "" if agrees is None or target == "quality" else f", agrees {agrees:+.2f}"
-    return f"{target} (R² {found['r2']:+.2f}{shown})"
+def _head(target: str, found: Importance) -> str:
+    agrees = "" if found.agreement is None or target == "quality" else f", agrees {found.agreement:+.2f}"
+    return f"{target} (R² {found.r2:+.2f}{agrees})"
 
 
-def slices_figure(metrics: dict[str, Any], names: list[str]) -> Figure:
+def slices_figure(numbers: ReportNumbers, names: Sequence[str]) -> Figure:
     """Quality, or the rule's score where nothing is labelled, over each knob."""
-    trials = [t for t in metrics["trials"] if t["status"] == "complete" and _height(t, metrics) is not None]
-    height = math.ceil(len(names) / COLUMNS)
-    figure = Figure(figsize=(9.6, 2.4 * height), layout="constrained")
-    places = figure.subplots(height, COLUMNS, sharey=True, squeeze=False)
-    for axes, name in zip(places.flat, names, strict=False):
-        x = [t["knobs"].get(name) for t in trials]
-        numeric = all(isinstance(value, int | float) for value in x)
-        x = x if numeric else [str(value) for value in x]
-        colours = [_colour(t, metrics["picked"], metrics) for t in trials]
-        axes.scatter(x, [_height(t, metrics) for t in trials], c=colours, s=20)
-        if numeric and min(x) > 0 and max(x) / min(x) > 30:
+    heights = heights_of(numbers)
+    trials = [trial for trial in numbers.trials if trial.number in heights]
+    colours = [_colour(trial, numbers.picked, numbers) for trial in trials]
+
+    def panel(axes: Axes, name: str) -> None:
+        values = [trial.knobs.get(name) for trial in trials]
+        x = _as_numbers(values)
+        axes.scatter(
+            [str(value) for value in values] if x is None else x,
+            [heights[trial.number] for trial in trials],
+            c=colours,
+            s=20,
+        )
+        if x is not None and _spans_decades(x):
             axes.set_xscale("log")
         axes.set_xlabel(name)
-    for axes in places.flat[len(names) :]:
-        axes.set_axis_off()
-    for line in places:
-        line[0].set_ylabel(_height_name(metrics))
-    return figure
+
+    return _small_panels(names, panel, height=2.4, label=_height_name(numbers))
 
 
-def parallel_figure(metrics: dict[str, Any], names: list[str]) -> Figure:
+def _as_numbers(values: list[JsonValue]) -> list[float] | None:
+    """A knob's values where all are numbers."""
+    known = [value for value in values if isinstance(value, int | float)]
+    return known if len(known) == len(values) else None
+
+
+def parallel_figure(numbers: ReportNumbers, names: Sequence[str]) -> Figure:
     """One line a trial across its knobs, coloured by quality."""
-    trials = [t for t in metrics["trials"] if t["status"] == "complete" and _height(t, metrics) is not None]
-    columns = []
-    for name in names:
-        values: list[Any] = [t["knobs"].get(name) for t in trials]
-        if not all(isinstance(value, int | float) for value in values):
-            values = np.unique([str(value) for value in values], return_inverse=True)[1].tolist()
-        column = np.array(values, dtype=float)
-        if column.min() > 0 and column.max() / column.min() > 30:
-            column = np.log10(column)
-        columns.append((column - column.min()) / max(np.ptp(column), 1e-12))
-    heights = np.array([_height(t, metrics) for t in trials], dtype=float)
-    columns.append((heights - heights.min()) / max(np.ptp(heights), 1e-12))
+    by_trial = heights_of(numbers)
+    trials = [trial for trial in numbers.trials if trial.number in by_trial]
+    heights = np.array([by_trial[trial.number] for trial in trials])
+    columns = [_unit(_placed([trial.knobs.get(name) for trial in trials])) for name in names]
+    lines = np.stack([*columns, _unit(heights)], axis=1)  # (trials, axes)
+    count = len(names) + 1
+    order = np.argsort(heights)  # the best on top
+    paths = [np.column_stack([range(count), lines[i]]) for i in order]
+    bundle = LineCollection(paths, array=heights[order], cmap=MAP, lw=1.3)
     figure = Figure(figsize=(9.6, 3.4), layout="constrained")
     axes = figure.subplots()
-    lines = np.stack(columns, axis=1)
-    order = np.argsort(heights)
-    bundle = LineCollection(
-        [np.column_stack([range(len(columns)), lines[i]]) for i in order], array=heights[order], cmap=MAP, lw=1.3
-    )
     axes.add_collection(bundle)
-    axes.set(xlim=(-0.1, len(columns) - 0.9), ylim=(-0.04, 1.04), yticks=[0, 1], yticklabels=["low", "high"])
-    axes.set_xticks(range(len(columns)), [*(n.replace(".", ".\n") for n in names), _height_name(metrics)], fontsize=7)
-    for place in range(len(columns)):
+    axes.set(xlim=(-0.1, count - 0.9), ylim=(-0.04, 1.04), yticks=[0, 1], yticklabels=["low", "high"])
+    axes.set_xticks(range(count), [*(name.replace(".", ".\n") for name in names), _height_name(numbers)], fontsize=7)
+    for place in range(count):
         axes.axvline(place, color=GRAY, lw=0.6)
     axes.spines[:].set_visible(False)
-    figure.colorbar(bundle, ax=axes, label=_height_name(metrics))
+    figure.colorbar(bundle, ax=axes, label=_height_name(numbers))
     return figure
 
 
-def budget_figure(metrics: dict[str, Any]) -> Figure:
+def _placed(values: list[JsonValue]) -> Floats:
+    """A knob's values along an axis: numbers, their logarithms where they span decades, codes for words."""
+    known = _as_numbers(values)
+    if known is None:
+        known = np.unique([str(value) for value in values], return_inverse=True)[1].tolist()
+    column = np.array(known, dtype=float)
+    return np.log10(column) if _spans_decades(column) else column
+
+
+def _unit(column: Floats) -> Floats:
+    """From 0 to 1."""
+    return np.asarray((column - column.min()) / max(np.ptp(column), 1e-12))
+
+
+def budget_figure(budget: list[SpentPoint], rule: str, quality: str) -> Figure:
     """Quality of the rule's pick among the trials so far, and of the best, against compute spent."""
     figure = Figure(figsize=(5.4, 3.4), layout="constrained")
     axes = figure.subplots()
-    x = [point["tflops"] for point in metrics["budget"]]
-    axes.step(x, [p["best"] for p in metrics["budget"]], where="post", color=GRAY, label="best so far, by its labels")
-    axes.step(x, [p["pick"] for p in metrics["budget"]], where="post", color=ORANGE, label=f"pick of {metrics['rule']}")
-    axes.set(xlabel="TFLOP spent, evaluation included", ylabel=f"{metrics['quality']} top-1 on val")
+    x = [point.tflops for point in budget]
+    axes.step(x, [point.best for point in budget], where="post", color=GRAY, label="best so far, by its labels")
+    axes.step(x, [point.pick for point in budget], where="post", color=ORANGE, label=f"pick of {rule}")
+    axes.set(xlabel="TFLOP spent, evaluation included", ylabel=f"{quality} top-1 on val")
     axes.legend(fontsize=7)
     return figure
 
 
-def _colour(trial: dict[str, Any], picked: list[int | None], metrics: dict[str, Any]) -> str:
-    if trial["number"] in picked:
+def _colour(trial: TrialRow, picked: Sequence[int], numbers: ReportNumbers) -> str:
+    if trial.number in picked:
         return ORANGE
-    return BLUE if trial["number"] == metrics["default"] else GRAY
+    return BLUE if trial.number == numbers.default else GRAY
 
 
-def drawable(metrics: dict[str, Any]) -> bool:
-    """Whether there are trials to draw over their knobs."""
-    return any(t["status"] == "complete" and _height(t, metrics) is not None for t in metrics["trials"])
+def heights_of(numbers: ReportNumbers) -> dict[int, float]:
+    """Healthy trial -> quality, or the rule's score where nothing is labelled, for those that have it."""
+    healthy = [trial for trial in numbers.trials if trial.status == "complete"]
+    quality = numbers.quality
+    if quality is not None:
+        return {trial.number: trial.top1(quality) for trial in healthy if quality in trial.probes}
+    heights: dict[int, float] = {}
+    for line in numbers.ranking:
+        heights[line.number] = max(line.score, heights.get(line.number, line.score))
+    return {trial.number: heights[trial.number] for trial in healthy if trial.number in heights}
 
 
-def _height(trial: dict[str, Any], metrics: dict[str, Any]) -> float | None:
-    """Quality, or the rule's score where nothing is labelled; higher is better."""
-    if metrics["quality"]:
-        return quality_of(trial, metrics) if metrics["quality"] in trial["probes"] else None
-    scores = [line["score"] for line in metrics["ranking"] if line["number"] == trial["number"]]
-    return max(scores, default=None)
-
-
-def _height_name(metrics: dict[str, Any]) -> str:
-    return f"{metrics['quality']} top-1" if metrics["quality"] else f"score by {metrics['rule']}"
+def _height_name(numbers: ReportNumbers) -> str:
+    return f"score by {numbers.rule}" if numbers.quality is None else f"{numbers.quality} top-1"

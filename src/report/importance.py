@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import GroupKFold
 
+from src.report.numbers import Importance
 from src.study.pool import Floats, TrialResult
 
 FOLDS, TREES, SHUFFLES = 5, 50, 20
 FEWEST = 10  # configurations
+STRONGEST = 3  # pairs
 LOGARITHMIC = 30  # a knob whose largest value is so many times its smallest is taken on a log scale
 
 
@@ -37,7 +38,7 @@ def encoded(members: list[TrialResult], names: list[str]) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def importance(members: list[TrialResult], target: Floats, *, seed: int, pairs: bool) -> dict[str, Any] | None:
+def importance(members: list[TrialResult], target: Floats, *, seed: int, pairs: bool) -> Importance | None:
     """How much of a target's variance each knob explains on held-out configurations.
 
     A random forest on four fifths of the members; on the last fifth, the rise of the squared error over the target's
@@ -49,8 +50,30 @@ def importance(members: list[TrialResult], target: Floats, *, seed: int, pairs: 
     own = [member.configuration for member in members]  # its seeds are held out together
     if len(set(own)) < FEWEST or not names or np.ptp(target) == 0:
         return None
-    x, rng = encoded(members, names), np.random.default_rng(seed)
-    groups = [(i,) for i in range(len(names))] + (list(combinations(range(len(names)), 2)) if pairs else [])
+    couples = list(combinations(range(len(names)), 2)) if pairs else []
+    groups: list[tuple[int, ...]] = [*((i,) for i in range(len(names))), *couples]
+    rises, residual = _rises(encoded(members, names), target, own, groups, seed)
+    rises /= target.var()
+    mean = rises.mean(0)
+    excess = {
+        f"{names[i]} x {names[j]}": float(together - mean[i] - mean[j])
+        for (i, j), together in zip(couples, mean[len(names) :], strict=True)
+    }
+    strongest = sorted(excess.items(), key=lambda item: -abs(item[1]))[:STRONGEST]
+    return Importance(
+        r2=float(1 - (residual**2).mean() / target.var()),
+        knobs={name: float(mean[i]) for i, name in enumerate(names)},
+        error={name: float(rises[:, i].std(ddof=1) / np.sqrt(FOLDS)) for i, name in enumerate(names)},
+        agreement=None,
+        pairs=dict(strongest) if pairs else None,
+    )
+
+
+def _rises(
+    x: Floats, target: Floats, own: list[str], groups: list[tuple[int, ...]], seed: int
+) -> tuple[Floats, Floats]:
+    """(folds, groups): the rise of the squared error when a group of columns is shuffled; (members,): residuals."""
+    rng = np.random.default_rng(seed)
     rises, residual = np.zeros((FOLDS, len(groups))), np.zeros(len(target))
     folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
     for fold, (fitted, held) in enumerate(folds.split(x, groups=own)):
@@ -62,17 +85,4 @@ def importance(members: list[TrialResult], target: Floats, *, seed: int, pairs: 
                 shuffled[g, s][:, group] = x[fitted][rng.integers(len(fitted), size=len(held))][:, group]
         predicted = forest.predict(shuffled.reshape(-1, x.shape[1])).reshape(len(groups), SHUFFLES, len(held))
         rises[fold] = ((target[held] - predicted) ** 2).mean((1, 2)) - (residual[held] ** 2).mean()
-    rises /= target.var()
-    mean = rises.mean(0)
-    found: dict[str, Any] = {
-        "r2": float(1 - (residual**2).mean() / target.var()),
-        "knobs": {name: float(mean[i]) for i, name in enumerate(names)},
-        "error": {name: float(rises[:, i].std(ddof=1) / np.sqrt(FOLDS)) for i, name in enumerate(names)},
-    }
-    if pairs:
-        excess = {
-            f"{names[i]} x {names[j]}": float(mean[len(names) + place] - mean[i] - mean[j])
-            for place, (i, j) in enumerate(combinations(range(len(names)), 2))
-        }
-        found["pairs"] = dict(sorted(excess.items(), key=lambda item: -abs(item[1]))[:3])
-    return found
+    return rises, residual

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from src.confirm.confirmation import SUFFIX
 from src.data.pack import read_labels
 from src.runtime import records
 from src.study.pool import Pool, joined
-from src.study.stored import StoredStudy, labelled_pool, read_budgets, unlabelled_pool
+from src.study.results import ProbeFile, read_budgets
+from src.study.stored import StoredStudy, labelled_pool, unlabelled_pool
 
 
 def judged_pool(study: StoredStudy) -> Pool:
@@ -18,16 +17,16 @@ def judged_pool(study: StoredStudy) -> Pool:
     """
     probed = scores(study)
     if probed is None:
-        return unlabelled_pool(study, read_budgets(study))
+        return unlabelled_pool(study, read_budgets(study.folder))
     group = read_labels(study.manifest, "val")["group"]
-    pool = labelled_pool(study, probed, group, read_budgets(study))
+    pool = labelled_pool(study, probed, group, read_budgets(study.folder))
     again = repeated(study)
     if again is None or not (again.folder / "probe.json").exists():
         return pool
-    return joined(pool, labelled_pool(again, _read_scores(again, study.name), group, read_budgets(again)))
+    return joined(pool, labelled_pool(again, _read_scores(again, study.name), group, read_budgets(again.folder)))
 
 
-def scores(study: StoredStudy) -> dict[str, Any] | None:
+def scores(study: StoredStudy) -> ProbeFile | None:
     """probe.json, or None where the data has no classes to probe with. Raises ValueError where trials came after it."""
     if not (study.manifest.folder / "labels").exists() or "class" not in read_labels(study.manifest, "val"):
         return None
@@ -40,12 +39,13 @@ def repeated(study: StoredStudy) -> StoredStudy | None:
     return StoredStudy(folder, study.trusted) if (folder / "study.json").exists() else None
 
 
-def _read_scores(study: StoredStudy, asked: str) -> dict[str, Any]:
+def _read_scores(study: StoredStudy, asked: str) -> ProbeFile:
+    """``asked`` is the study that was named: probe scores with it what confirm repeated of it."""
     path = study.folder / "probe.json"
     if not path.exists():
         raise ValueError(f"{path} is missing: run python -m src.probe study={asked} first")
-    found: dict[str, Any] = dict(records.read(path, records.ProbeFile, f"run python -m src.probe study={asked} again"))
-    later = [str(e.number) for e in study.entries if e.trained and not found["trials"].get(e.trial.key)]
+    probed = records.read(path, ProbeFile, f"run python -m src.probe study={asked} again")
+    later = [str(entry.number) for entry in study.entries if entry.trained and not probed.trials.get(entry.trial.key)]
     if later:
         raise ValueError(f"{path} lacks trial {', '.join(later)}: run python -m src.probe study={asked} again")
-    return found
+    return probed

@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from src.report.numbers import LossTrust, StatedLoss
 from src.report.regret import correlations, means_of
-from src.runtime.stats import interval
-from src.study.pool import Floats, TrialResult, repetitions
+from src.runtime.stats import Interval, interval
+from src.study.pool import Floats, Snapshot, TrialResult, repetitions
 
 FOLLOWS = 0.5  # a rank correlation from which on a loss is said to follow quality
 
 
-def loss_trust(members: list[TrialResult], quality: str, *, resampled: int, seed: int) -> dict[str, Any]:
-    """Spearman's rho of the falling loss with quality: +1 where the loss could be trusted, -1 where it misleads.
+def loss_trust(members: list[TrialResult], quality: str, *, resampled: int, seed: int) -> LossTrust:
+    """How far the falling loss goes with quality, within runs and between them.
 
-    Within runs: over the snapshots of each trial, averaged over trials. Between runs: over the trials' last snapshots.
     Intervals from resampled configurations and their seeds. None where there are too few to say.
     """
-    runs = [m for m in members if all(s.loss is not None and quality in s.probes for s in m.snapshots) and m.snapshots]
+    runs = [member for member in members if member.snapshots and _has_both(member, quality)]
     within = np.array([_within(member, quality) for member in runs], dtype=float)
-    loss = np.array([-float(member.last.loss or 0.0) for member in runs])
+    loss = np.array([-_loss(member.last) for member in runs])
     truth = np.array([member.last.probes[quality]["top1"] for member in runs])
     draws = _resampled(runs, resampled, seed)
     known = within[~np.isnan(within)]
     between = _rho(loss[None], truth[None])[0] if len(runs) > 2 else np.nan
-    return {
-        "within": float(known.mean()) if len(known) else None,
-        "within_interval": interval(means_of(within[draws], 1)) if len(known) else None,
-        "between": None if np.isnan(between) else float(between),
-        "between_interval": interval(_rho(loss[draws], truth[draws])) if len(runs) > 2 else None,
-        "trials": len(runs),
-        "rising_while_improving": sum(_rose_while_improving(member, quality) for member in runs),
-    }
+    return LossTrust(
+        within=float(known.mean()) if len(known) else None,
+        within_interval=interval(means_of(within[draws], 1)) if len(known) else None,
+        between=None if np.isnan(between) else float(between),
+        between_interval=interval(_rho(loss[draws], truth[draws])) if len(runs) > 2 else None,
+        trials=len(runs),
+        rising_while_improving=sum(_rose_while_improving(member, quality) for member in runs),
+    )
+
+
+def stated(method: str, trust: LossTrust, with_collapsed: LossTrust | None = None) -> StatedLoss:
+    """The same with its sentence, as files keep it."""
+    return StatedLoss(**vars(trust), sentence=sentence(method, trust), with_collapsed=with_collapsed)
+
+
+def _has_both(member: TrialResult, quality: str) -> bool:
+    return all(snapshot.loss is not None and quality in snapshot.probes for snapshot in member.snapshots)
+
+
+def _loss(snapshot: Snapshot) -> float:
+    return float(snapshot.loss or 0.0)
 
 
 def _resampled(runs: list[TrialResult], count: int, seed: int) -> NDArray[np.int64]:
@@ -50,8 +61,7 @@ def _resampled(runs: list[TrialResult], count: int, seed: int) -> NDArray[np.int
 
 def _rose_while_improving(member: TrialResult, quality: str) -> bool:
     first, last = member.snapshots[0], member.last
-    rose = float(last.loss or 0.0) > float(first.loss or 0.0)
-    return rose and last.probes[quality]["top1"] > first.probes[quality]["top1"]
+    return _loss(last) > _loss(first) and last.probes[quality]["top1"] > first.probes[quality]["top1"]
 
 
 def _rho(x: Floats, y: Floats) -> Floats:
@@ -59,26 +69,26 @@ def _rho(x: Floats, y: Floats) -> Floats:
 
 
 def _within(member: TrialResult, quality: str) -> float:
-    loss = np.array([[-float(s.loss or 0.0) for s in member.snapshots]])
-    truth = np.array([[s.probes[quality]["top1"] for s in member.snapshots]])
+    loss = np.array([[-_loss(snapshot) for snapshot in member.snapshots]])
+    truth = np.array([[snapshot.probes[quality]["top1"] for snapshot in member.snapshots]])
     return float(_rho(loss, truth)[0])
 
 
-def sentence(method: str, trust: dict[str, Any]) -> str:
+def sentence(method: str, trust: LossTrust) -> str:
     """Whether this study's loss could be trusted, in one plain sentence."""
-    within, between = trust["within"], trust["between"]
+    within, between = trust.within, trust.between
     if within is None or between is None:
         return f"{method}: too few trials or snapshots to say whether the loss could be trusted."
-    inside = _verdict(within, trust["within_interval"])
-    across = _verdict(between, trust["between_interval"])
+    inside = _verdict(within, trust.within_interval)
+    across = _verdict(between, trust.between_interval)
     return (
         f"{method}: within a run a falling loss {inside} quality (rho {within:+.2f}); "
         f"between runs a lower loss {across} it (rho {between:+.2f})."
     )
 
 
-def _verdict(rho: float, spread: tuple[float, float] | None) -> str:
-    if spread is None or spread[0] < 0 < spread[1]:
+def _verdict(rho: float, spread: Interval | None) -> str:
+    if spread is None or spread.low < 0 < spread.high:
         return "says nothing certain about"
     if rho >= FOLLOWS:
         return "follows"

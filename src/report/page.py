@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
+from src.report.numbers import ReportNumbers
 from src.runtime.figure_style import INK
 from src.runtime.templates import environment
 from src.study.pool import LABELS
 from src.study.tables import shorten
 
 
-def render(metrics: dict[str, Any], figures: dict[str, Path]) -> str:
+def render(numbers: ReportNumbers, figures: dict[str, Path]) -> str:
     """The page as HTML with its figures inside."""
     pages = environment(Path(__file__).parent, html=True)
     pages.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:z.1f}"
@@ -24,7 +24,7 @@ def render(metrics: dict[str, Any], figures: dict[str, Path]) -> str:
     pages.filters["labels_of"] = lambda name: LABELS + name
     pages.filters["figures"] = lambda value: "–" if value is None else f"{value:.4g}"
     embedded = {name: _inline(path) for name, path in figures.items()}
-    return pages.get_template("page.html.j2").render(m=metrics, figures=embedded)
+    return pages.get_template("page.html.j2").render(m=numbers, figures=embedded)
 
 
 def _inline(path: Path) -> Markup:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from src.augmentation.views import Augmentation
 from src.data.pack import open_images
 from src.report.figures import (
     budget_figure,
     curves_figure,
-    drawable,
+    heights_of,
     importance_figure,
     parallel_figure,
     parting_figure,
-    quality_of,
     regret_figure,
     scatter_figure,
     slices_figure,
 )
+from src.report.numbers import Choosing, ReportNumbers, TrialRow, Way
 from src.runtime.build import build
 from src.runtime.figure_style import save, spectrum_figure, views_figure
 from src.runtime.rng import generator
@@ -34,68 +35,82 @@ MAIN_PANELS = 6  # scatter plots shown at once; the others unfold
 KNOWN = ("lidar_z", "rankme_z", "train_loss")  # what a reader would have chosen by
 
 
-def draw(folder: Path, metrics: dict[str, Any], study: StoredStudy | None, *, seed: int) -> dict[str, Path]:
+def draw(folder: Path, numbers: ReportNumbers, study: StoredStudy | None, *, seed: int) -> dict[str, Path]:
     """Write every figure into ``folder``, a new one, and return name -> path."""
     folder.mkdir(parents=True, exist_ok=True)
-    figures = _of_numbers(metrics)
+    figures = _of_numbers(numbers)
     if study is not None:
-        figures |= _of_store(study, metrics, seed)
+        figures |= _of_store(study, numbers, seed)
     for name, figure in figures.items():
         save(figure, folder / name)
     return {name.partition(".")[0]: folder / name for name in figures}
 
 
-def _of_numbers(metrics: dict[str, Any]) -> dict[str, Figure]:
-    shown = shown_trials(metrics)
-    figures: dict[str, Figure] = {"curves.svg": curves_figure(metrics, shown)} if shown else {}
-    if metrics["quality"]:
-        for method, choosing in metrics["choosing"].items():
-            names = panels(choosing["rows"], metrics["columns"])
-            figures[f"regret_{method}.svg"] = regret_figure(choosing, metrics["rule"])
-            for part, shown_names in (("criteria", names[:MAIN_PANELS]), ("more", names[MAIN_PANELS:])):
-                if shown_names:
-                    figures[f"{part}_{method}.svg"] = scatter_figure(metrics, method, shown_names)
-        figures |= {"parting.svg": parting_figure(metrics), "budget.svg": budget_figure(metrics)}
-    if metrics["knobs"]:
-        figures["importance.svg"] = importance_figure(metrics["knobs"])
-    if metrics["varied"] and drawable(metrics):
-        figures["slices.svg"] = slices_figure(metrics, metrics["varied"])
-        figures["parallel.svg"] = parallel_figure(metrics, metrics["varied"])
+def _of_numbers(numbers: ReportNumbers) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
+    shown = shown_trials(numbers)
+    if shown:
+        figures["curves.svg"] = curves_figure(numbers.columns[0], numbers.quality, shown)
+    if numbers.quality is not None:
+        for method, choosing in (numbers.choosing or {}).items():
+            figures |= _of_choosing(numbers, numbers.quality, method, choosing)
+        figures["parting.svg"] = parting_figure(numbers.trials)
+        figures["budget.svg"] = budget_figure(numbers.budget or [], numbers.rule, numbers.quality)
+    if numbers.knobs:
+        figures["importance.svg"] = importance_figure(numbers.knobs)
+    if numbers.varied and heights_of(numbers):
+        figures["slices.svg"] = slices_figure(numbers, numbers.varied)
+        figures["parallel.svg"] = parallel_figure(numbers, numbers.varied)
     return figures
 
 
-def panels(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
+def _of_choosing(numbers: ReportNumbers, quality: str, method: str, choosing: Choosing) -> dict[str, Figure]:
+    figures = {f"regret_{method}.svg": regret_figure(choosing, numbers.rule)}
+    shown = panels(choosing.rows, numbers.columns)
+    for part, ways in (("criteria", shown[:MAIN_PANELS]), ("more", shown[MAIN_PANELS:])):
+        if ways:
+            figures[f"{part}_{method}.svg"] = scatter_figure(numbers, quality, method, ways)
+    return figures
+
+
+def panels(rows: Sequence[Way], columns: Sequence[str]) -> list[Way]:
     """The measured columns: the rule's own, then the field's usual ones, then those that order the trials best."""
-    measured = {row["name"]: row for row in rows if row.get("tau") is not None and "noise_floor" in row}
-    measured = {name: row for name, row in measured.items() if not name.startswith(LABELS)}
-    first = [column for column in dict.fromkeys([*columns, *KNOWN]) if column in measured]
-    rest = sorted((name for name in measured if name not in first), key=lambda name: -measured[name]["tau"])
-    return first + rest
+    taus = {
+        way.name: way.judged.tau
+        for way in rows
+        if way.is_column and not way.name.startswith(LABELS) and way.judged is not None and way.judged.tau is not None
+    }
+    first = [column for column in dict.fromkeys([*columns, *KNOWN]) if column in taus]
+    rest = sorted((name for name in taus if name not in first), key=lambda name: -taus[name])
+    ways = {way.name: way for way in rows}
+    return [ways[name] for name in [*first, *rest]]
 
 
-def shown_trials(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def shown_trials(numbers: ReportNumbers) -> dict[str, TrialRow]:
     """The pick, the default configuration, the trial of lowest loss and the best on val, each once."""
-    healthy = {t["number"]: t for t in metrics["trials"] if t["status"] == "complete"}
-    wanted = [(number, "pick") for number in metrics["picked"][:1]] + [(metrics["default"], "default")]
-    with_loss = [t for t in healthy.values() if "train_loss" in t["criteria"]]
-    if with_loss:
-        wanted.append((min(with_loss, key=lambda t: t["criteria"]["train_loss"])["number"], "lowest loss"))
-    if metrics["quality"]:
-        wanted.append((max(healthy.values(), key=lambda t: quality_of(t, metrics))["number"], "best on val"))
-    names: dict[int, list[str]] = {}
-    for number, name in wanted:
-        if number in healthy:
-            names.setdefault(number, []).append(name)
-    return {f"{number}: {', '.join(name)}": healthy[number] for number, name in names.items()}
+    healthy = {trial.number: trial for trial in numbers.trials if trial.status == "complete"}
+    wanted: list[tuple[int | None, str]] = [(number, "pick") for number in numbers.picked[:1]]
+    wanted.append((numbers.default, "default"))
+    losses = {n: trial.criteria["train_loss"] for n, trial in healthy.items() if "train_loss" in trial.criteria}
+    if losses:
+        wanted.append((min(losses, key=lambda number: losses[number]), "lowest loss"))
+    quality = numbers.quality
+    if quality is not None:
+        wanted.append((max(healthy, key=lambda number: healthy[number].top1(quality)), "best on val"))
+    roles: dict[int, list[str]] = {}
+    for number, role in wanted:
+        if number is not None and number in healthy:
+            roles.setdefault(number, []).append(role)
+    return {f"{number}: {', '.join(own)}": healthy[number] for number, own in roles.items()}
 
 
-def _of_store(study: StoredStudy, metrics: dict[str, Any], seed: int) -> dict[str, Figure]:
-    trials = {entry.trial.key: entry for entry in study.entries}
-    shown = {name: trials[t["trial"]] for name, t in shown_trials(metrics).items() if t["trial"] in trials}
+def _of_store(study: StoredStudy, numbers: ReportNumbers, seed: int) -> dict[str, Figure]:
+    entries = {entry.trial.key: entry for entry in study.entries}
+    shown = {name: entries[row.trial] for name, row in shown_trials(numbers).items() if row.trial in entries}
     if not shown:
         return {}
-    spectra = {name: entry.evaluation.spectrum("z") for name, entry in shown.items()}
-    batch_sizes = {name: entry.trial.config["batch_size"] for name, entry in shown.items()}
+    spectra = {name: entry.measurements.spectrum("z") for name, entry in shown.items()}
+    batch_sizes = {name: entry.trial.config.batch_size for name, entry in shown.items()}
     pick = next(iter(shown.values()))
     return {
         "spectrum.png": spectrum_figure(spectra, batch_sizes),
@@ -107,6 +122,6 @@ def _sheet(study: StoredStudy, trial: Trial, seed: int) -> Figure:
     packed = open_images(study.manifest, "pretrain")
     spread = np.linspace(0, len(packed) - 1, SHEET_IMAGES).astype(int)  # copies of one source lie side by side
     images = torch.from_numpy(packed[spread])
-    recipe = build("augmentation", trial.config["augmentation"])
+    recipe: Augmentation = build("augmentation", trial.config.augmentation)
     views = recipe(images, generator(seed, "sheet"), views=SHEET_VIEWS).unflatten(0, (SHEET_VIEWS, -1)).transpose(0, 1)
     return views_figure(images.float().div(255).numpy(), {"views": views.numpy()})

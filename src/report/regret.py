@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from src.report.numbers import Judged
 from src.report.resampling import Draws, ResampledPool, settled
 from src.runtime.stats import interval
 from src.selection.rule import Rule, make_rule, measured
@@ -27,8 +29,7 @@ Chooser = Callable[[Floats], Floats]  # mix (b, c, t) -> scores (b, c), higher i
 
 def rule_chooser(sample: ResampledPool, rule: Rule) -> Chooser:
     """Scores by a rule, computed anew over the configurations drawn; those that lack a column have none."""
-    found = [[measured(member, column, -1) for column in rule.columns] for member in sample.trials]
-    values = np.array([[np.nan if v is None else v for v in row] for row in found], dtype=float) * rule.signs
+    values = _measured(sample.trials, rule) * rule.signs
     unknown = np.isnan(values)
 
     def choose(mix: Floats) -> Floats:
@@ -45,6 +46,16 @@ def rule_chooser(sample: ResampledPool, rule: Rule) -> Chooser:
         return scores
 
     return choose
+
+
+def _measured(members: list[TrialResult], rule: Rule) -> Floats:
+    """(t, columns): a rule's columns on the last snapshots, NaN where a trial lacks one."""
+    values = np.full((len(members), len(rule.columns)), np.nan)
+    for row, member in zip(values, members, strict=True):
+        for place, column in enumerate(rule.columns):
+            value = measured(member, column, -1)
+            row[place] = np.nan if value is None else value
+    return values
 
 
 def random_chooser(mix: Floats) -> Floats:
@@ -78,10 +89,7 @@ class Verdicts(NamedTuple):
 
 def verdicts(scores: Floats, on_a: Floats, on_b: Floats) -> Verdicts:
     """Of scores against quality on both halves, all (b, c). Picks with equal scores count with their mean."""
-    nothing = np.isnan(scores).all(1)
-    highest = np.where(np.isnan(scores), -np.inf, scores).max(1, keepdims=True)
-    best = (scores == highest).astype(float)
-    share = best / np.maximum(best.sum(1, keepdims=True), 1)
+    share = _share_of_pick(scores)
     rows = np.arange(len(scores))
     regret, spread, random = (np.zeros(len(scores)) for _ in range(3))
     for chosen_on, scored_on in ((on_a, on_b), (on_b, on_a)):
@@ -90,21 +98,32 @@ def verdicts(scores: Floats, on_a: Floats, on_b: Floats) -> Verdicts:
         spread += (oracle - scored_on[rows, chosen_on.argmin(1)]) / 2
         random += (oracle - scored_on.mean(1)) / 2
     mean = (on_a + on_b) / 2
-    better = (mean[:, None, :] > mean[:, :, None]).sum(2)  # configurations better than each
-    good = better < max(1, round(TOP * mean.shape[1]))
     tau, rho = correlations(scores, mean)
-    blank = np.where(nothing, np.nan, 0.0)
+    blank = np.where(np.isnan(scores).all(1), np.nan, 0.0)  # nothing was chosen
     return Verdicts(
-        tau,
-        rho,
-        (share * mean).sum(1) + blank,
-        regret + blank,
-        regret / np.where(spread > ROUNDING, spread, np.nan) + blank,
-        regret / np.where(random > ROUNDING, random, np.nan) + blank,
-        (share * good).sum(1) + blank,
-        spread + blank,
-        random + blank,
+        tau=tau,
+        rho=rho,
+        quality=(share * mean).sum(1) + blank,
+        regret=regret + blank,
+        over_range=regret / np.where(spread > ROUNDING, spread, np.nan) + blank,
+        over_random=regret / np.where(random > ROUNDING, random, np.nan) + blank,
+        top=(share * _is_top(mean)).sum(1) + blank,
+        spread=spread + blank,
+        random=random + blank,
     )
+
+
+def _share_of_pick(scores: Floats) -> Floats:
+    """(b, c): 1 for what is picked, equal parts of it for several with the highest score."""
+    highest = np.where(np.isnan(scores), -np.inf, scores).max(1, keepdims=True)
+    best = (scores == highest).astype(float)
+    return np.asarray(best / np.maximum(best.sum(1, keepdims=True), 1))
+
+
+def _is_top(quality: Floats) -> NDArray[np.bool_]:
+    """(b, c): whether a configuration is among the best tenth of its draw."""
+    better = (quality[:, None, :] > quality[:, :, None]).sum(2)  # configurations better than each
+    return np.asarray(better < max(1, round(TOP * quality.shape[1])))
 
 
 def correlations(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -125,46 +144,68 @@ def correlations(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return np.where(few, np.nan, tau), np.where(few, np.nan, rho)
 
 
-def judge(choosers: list[Chooser], whole: Draws, drawn: Draws) -> dict[str, Any]:
+def judge(choosers: list[Chooser], whole: Draws, drawn: Draws) -> Judged | None:
     """Each figure of the verdicts, its mean over the halvings, with the 95 % interval of the resamples.
 
     Several choosers are one way of choosing that was drawn several times: their verdicts are averaged draw by draw.
-    Ratios are of means: a mean of ratios would depend on the few halvings that see hardly any range. Empty where
-    nothing is chosen. ``pick`` is the configuration's place, None where several are chosen.
+    None where nothing is chosen.
     """
     scores = [chooser(whole.mix) for chooser in choosers]
     if all(np.isnan(one[0]).all() for one in scores):
-        return {}
+        return None
     point = _averaged([verdicts(one, whole.on_a, whole.on_b) for one in scores])
     spread = _averaged([verdicts(chooser(drawn.mix), drawn.on_a, drawn.on_b) for chooser in choosers])
-    found: dict[str, Any] = {}
-    for name in ("tau", "rho", "quality", "regret", "over_range", "over_random", "top"):
-        found[name] = mean_of(getattr(point, name))
-        if name != "top":
-            found[f"{name}_interval"] = interval(getattr(spread, name))
-    for name, whole_range in (("over_range", point.spread.mean()), ("over_random", point.random.mean())):
-        regret = found["regret"]
-        found[name] = regret / whole_range if regret is not None and whole_range > ROUNDING else None
-    first = [one[0] for one in scores if not np.isnan(one[0]).all()]
-    picks = {int(place) for one in first for place in np.flatnonzero(one == np.nanmax(one))}
-    found["pick"] = picks.pop() if len(picks) == 1 else None
-    found["top"] = mean_of(spread.top)  # of one pool it is 0 or 1: the share of resamples says more
-    return found
+    regret = float(means_of(point.regret, 0))
+    return Judged(
+        tau=mean_of(point.tau),
+        tau_interval=interval(spread.tau),
+        rho=mean_of(point.rho),
+        rho_interval=interval(spread.rho),
+        quality=float(means_of(point.quality, 0)),
+        quality_interval=interval(spread.quality),
+        regret=regret,
+        regret_interval=interval(spread.regret),
+        over_range=_ratio(regret, point.spread),
+        over_range_interval=interval(spread.over_range),
+        over_random=_ratio(regret, point.random),
+        over_random_interval=interval(spread.over_random),
+        top=mean_of(spread.top),  # of one pool it is 0 or 1: the share of resamples says more
+        pick=_only_pick([one[0] for one in scores]),
+    )
 
 
 def _averaged(each: list[Verdicts]) -> Verdicts:
     return Verdicts(*(means_of(np.array(values), 0) for values in zip(*each, strict=True)))
 
 
+def _ratio(regret: float, whole: Floats) -> float | None:
+    """Of means: a mean of ratios would depend on the few halvings that see hardly any range."""
+    mean = float(whole.mean())
+    return regret / mean if mean > ROUNDING else None
+
+
+def _only_pick(scores: list[Floats]) -> int | None:
+    """The place of the configuration that all scores (c,) put first; None where there are several."""
+    known = [one for one in scores if not np.isnan(one).all()]
+    picks = {int(place) for one in known for place in np.flatnonzero(one == np.nanmax(one))}
+    return picks.pop() if len(picks) == 1 else None
+
+
 def budget_choosers(pool: Pool, sample: ResampledPool) -> dict[str, list[Chooser]]:
     """Choosing with label budgets: a chooser for each draw of which images were labelled."""
-    found: dict[str, list[Chooser]] = {}
+    choosers: dict[str, list[Chooser]] = {}
     for budget in sorted({name for member in sample.trials for name in member.budgets}):
-        per_class, _, draw = budget.partition("-")
-        at_random = per_class.isdigit() and draw.isdigit()
-        label = f"{per_class} per class" if at_random else "all of probe" if budget == "all" else budget
-        found.setdefault(f"labels: {label}", []).append(rule_chooser(sample, make_rule(pool, LABELS + budget)))
-    return found
+        chooser = rule_chooser(sample, make_rule(pool, LABELS + budget))
+        choosers.setdefault(f"labels: {_in_words(budget)}", []).append(chooser)
+    return choosers
+
+
+def _in_words(budget: str) -> str:
+    """5-0 is a draw of five labels per class; any other name is of one file."""
+    per_class, _, draw = budget.partition("-")
+    if per_class.isdigit() and draw.isdigit():
+        return f"{per_class} per class"
+    return "all of probe" if budget == "all" else budget
 
 
 def means_of(values: Floats, axis: int) -> Floats:
@@ -182,11 +223,13 @@ def mean_of(values: Floats) -> float | None:
 
 def noise_floor(members: list[TrialResult], column: str) -> float | None:
     """A column's standard deviation over seeds / over configurations; None without repeated seeds."""
-    values: list[list[float]] = []
+    by_configuration: list[list[float]] = []
     for same in repetitions(members).values():
-        found = [value for member in same if (value := measured(member, column, -1)) is not None]
-        if found:
-            values.append(found)
-    repeated = [np.var(found, ddof=1) for found in values if len(found) > 1]
-    between = np.std([np.mean(found) for found in values], ddof=1) if len(values) > 1 else 0.0
+        known = [value for member in same if (value := measured(member, column, -1)) is not None]
+        if known:
+            by_configuration.append(known)
+    if len(by_configuration) < 2:
+        return None
+    repeated = [np.var(values, ddof=1) for values in by_configuration if len(values) > 1]
+    between = np.std([np.mean(values) for values in by_configuration], ddof=1)
     return float(np.sqrt(np.mean(repeated)) / between) if repeated and between > 0 else None

@@ -37,7 +37,7 @@ def resampled_pool(members: list[TrialResult], quality: str) -> ResampledPool:
     """Raises ValueError where nothing was probed."""
     known = [member for member in members if member.snapshots and quality in member.last.right]
     if not known:
-        raise ValueError(f"no trial has a {quality} score on val: run python -m src.probe first")
+        raise ValueError(f"no trial has a {quality} score on val: run python -m src.probe study=... first")
     places = {c: i for i, c in enumerate(dict.fromkeys(member.configuration for member in known))}
     configuration = np.array([places[member.configuration] for member in known])
     return ResampledPool(known, configuration, np.stack([member.last.right[quality] for member in known]))

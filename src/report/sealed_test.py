@@ -4,116 +4,168 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from src.evaluation.embeddings import encode
 from src.probe.features import Split, score, trial_features
-from src.runtime import files
-from src.runtime.records import SealEntry, read_line
-from src.runtime.stats import accuracy, by_group
+from src.report.numbers import Pick, PickScores, ReferenceScores, SealEntry
+from src.runtime import files, records
+from src.runtime.stats import Estimate, Floats, accuracy, by_group
+from src.study.results import Confirmation, ConfirmedWinner, ProbeDefinition, RankedTrial, Selection
 from src.study.stored import StoredStudy
-from src.trial.identity import Trial, build_method, read_trial
+from src.trial.identity import Trial, read_trial
+from src.trial.method import build_method
+
+Right = dict[str, Floats]  # probe -> share right of each source image of test
+
+
+class Opened(NamedTuple):
+    """What the ledger says of a selection."""
+
+    openings: int  # of the test split, in all
+    scores: list[PickScores | ReferenceScores]
 
 
 def open_seal(
     ledger: Path,
     study: StoredStudy,
-    chosen: dict[str, Any],
-    confirmation: dict[str, Any] | None,
-    probes: dict[str, Any],
-) -> dict[str, Any]:
+    chosen: Selection,
+    confirmation: Confirmation | None,
+    probes: Mapping[str, ProbeDefinition],
+) -> Opened:
     """The test scores of a selection: read back where the ledger has them, else measured and added to it.
 
     Raises ValueError where the ledger can't be read.
     """
-    probes = {name: probe for name, probe in probes.items() if probe["snapshots"] == "all"}
+    of_images = {name: probe for name, probe in probes.items() if probe.snapshots == "all"}
     picks = _picks(chosen, confirmation)
-    test = study.manifest.splits["test"]["checksum"]
-    key = files.fingerprint({"selection": chosen, "picks": picks, "probe": probes, "test": test})
+    test = study.manifest.splits.test.checksum
+    key = files.fingerprint({"selection": chosen, "picks": picks, "probe": of_images, "test": test})
     with files.locked(ledger.with_suffix(".lock")):
-        entries = _read(ledger)
+        entries = read_ledger(ledger)
         for entry in entries:
-            if entry["key"] == key:
-                return {"openings": len(entries), "read_back": True, "scores": entry["scores"]}
-        scores = _measure(study, picks, probes)
-        _append(ledger, {"key": key, "study": study.name, "picks": picks, "scores": scores})
-    return {"openings": len(entries) + 1, "read_back": False, "scores": scores}
+            if entry.key == key:
+                return Opened(len(entries), entry.scores)
+        scores = Sealed(study, of_images).scores(picks)
+        _append(ledger, SealEntry(key, study.name, picks, scores))
+    return Opened(len(entries) + 1, scores)
 
 
-def _picks(chosen: dict[str, Any], confirmation: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _picks(chosen: Selection, confirmation: Confirmation | None) -> list[Pick]:
     """What is scored: each pick, and the mean of a confirmed one's fresh trials, since its first was selected."""
-    picks = [_pick("pick", winner, [winner["trial"]]) for winner in chosen["winners"]]
-    for winner in confirmation["winners"] if confirmation else []:
-        fresh = [trial["trial"] for trial in winner["fresh"] if trial["status"] == "complete"]
-        picks.append(_pick("confirmed", winner, fresh))
-    return picks
+    confirmed = [] if confirmation is None else confirmation.winners
+    return [*map(_picked, chosen.winners), *map(_confirmed, confirmed)]
 
 
-def _pick(kind: str, winner: dict[str, Any], trials: list[str]) -> dict[str, Any]:
-    name = f"{kind}: trial {winner['number']} at step {winner['step']}"
-    return {"name": name if kind == "pick" else f"{name}, {len(trials)} fresh", "kind": kind, "trials": trials} | {
-        key: winner[key] for key in ("number", "method", "step")
-    }
+def _picked(winner: RankedTrial) -> Pick:
+    return Pick(
+        name=f"pick: trial {winner.number} at step {winner.step}",
+        kind="pick",
+        trials=[winner.trial],
+        number=winner.number,
+        method=winner.method,
+        step=winner.step,
+    )
 
 
-def _read(ledger: Path) -> list[dict[str, Any]]:
+def _confirmed(winner: ConfirmedWinner) -> Pick:
+    fresh = [trial.trial for trial in winner.fresh if trial.status == "complete"]
+    return Pick(
+        name=f"confirmed: trial {winner.number} at step {winner.step}, {len(fresh)} fresh",
+        kind="confirmed",
+        trials=fresh,
+        number=winner.number,
+        method=winner.method,
+        step=winner.step,
+    )
+
+
+def read_ledger(ledger: Path) -> list[SealEntry]:
+    """Every opening, a line that a crash cut off removed. Raises ValueError where another can't be read."""
     if not ledger.exists():
         return []
-    text = ledger.read_text()
-    whole = text[: text.rfind("\n") + 1]  # a line that a crash cut off is no opening: its scores were shown to nobody
-    if whole != text:
-        files.write_atomically(ledger, whole.encode())
+    content = ledger.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]  # a line that a crash cut off is no opening: nobody saw its scores
+    if whole != content:
+        files.write_atomically(ledger, whole)
     cure = "restore the ledger of test openings from a backup"
-    lines = enumerate(whole.encode().splitlines(), 1)
-    return [dict(read_line(line, SealEntry, f"{ledger}, line {number}", cure)) for number, line in lines]
+    lines = enumerate(whole.splitlines(), 1)
+    return [records.parsed(line, SealEntry, f"{ledger}, line {number}", cure) for number, line in lines]
 
 
-def _append(ledger: Path, entry: dict[str, Any]) -> None:
+def _append(ledger: Path, entry: SealEntry) -> None:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     with ledger.open("a") as file:
-        file.write(json.dumps(entry, sort_keys=True) + "\n")
+        file.write(json.dumps(files.plain(entry), sort_keys=True) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def _measure(study: StoredStudy, picks: list[dict[str, Any]], probes: dict[str, Any]) -> list[dict[str, Any]]:
-    fitted, sealed = Split(study.manifest, "probe"), Split(study.manifest, "test")
-    group = sealed.groups.numpy()
-    first = study.entries[0].trial.config
-    untrained: Any = build_method(first, study.manifest.shape).eval().encoder
+class Sealed:
+    """The test split of a study, and the split that probes are fitted on."""
 
-    def per_source(bank: Any, queries: Any) -> dict[str, Any]:
-        found = score(probes, fitted.labelled(bank), sealed.labelled(queries), last=True)
-        return {name: by_group(np.array([c == "1" for c in result["right"]]), group) for name, result in found.items()}
+    def __init__(self, study: StoredStudy, probes: Mapping[str, ProbeDefinition]) -> None:
+        self.study, self.probes = study, dict(probes)
+        self.fitted, self.test = Split(study.manifest, "probe"), Split(study.manifest, "test")
 
-    def trained(trial: Trial, step: int) -> dict[str, Any]:
-        features = trial_features(trial, step, [fitted, sealed])
-        return per_source(features["probe"], features["test"])
+    def scores(self, picks: list[Pick]) -> list[PickScores | ReferenceScores]:
+        """Of the picks, of the default configuration where the study has one, and of two encoders without training."""
+        of_picks = [(pick, self._of_pick(pick)) for pick in picks]
+        references: dict[str, Right] = {}
+        default = self._default()
+        if default is not None:
+            references["default configuration"] = self._of_trial(default, default.snapshot_steps()[-1])
+        by_default = references.get("default configuration")
+        references["raw pixels"] = self._right(self.fitted.pixels(), self.test.pixels())
+        references["untrained encoder"] = self._of_untrained()
+        rows: list[PickScores | ReferenceScores] = []
+        for pick, right in of_picks:
+            rows.append(PickScores(**vars(pick), scores=_means(right), minus_default=_gains(right, by_default)))
+        for name, right in references.items():
+            rows.append(ReferenceScores(name, "reference", _means(right), _gains(right, by_default)))
+        return rows
 
-    store = Path(study.folders["store"])
-    rows: list[dict[str, Any]] = []
-    for pick in picks:
-        each = [trained(read_trial(store / trial), pick["step"]) for trial in pick["trials"]]
-        rows.append(pick | {"scores": {probe: np.mean([found[probe] for found in each], axis=0) for probe in probes}})
-    default = next((entry.trial for entry in study.entries if entry.trial.key == study.default and entry.trained), None)
-    by_default = None
-    if default is not None:
-        by_default = trained(default, default.snapshot_steps()[-1])
-        rows.append({"name": "default configuration", "kind": "reference", "scores": by_default})
-    rows.append({"name": "raw pixels", "kind": "reference", "scores": per_source(fitted.pixels(), sealed.pixels())})
-    blank = [encode(untrained, split.images, study.manifest) for split in (fitted, sealed)]
-    rows.append({"name": "untrained encoder", "kind": "reference", "scores": per_source(*blank)})
-    return [_stated(row, by_default) for row in rows]
+    def _default(self) -> Trial | None:
+        entries = (entry for entry in self.study.entries if entry.trained)
+        return next((entry.trial for entry in entries if entry.trial.key == self.study.default), None)
+
+    def _of_pick(self, pick: Pick) -> Right:
+        """The mean over a pick's trials."""
+        store = Path(self.study.folders.store)
+        each = [self._of_trial(read_trial(store / trial), pick.step) for trial in pick.trials]
+        return {probe: np.mean([right[probe] for right in each], axis=0) for probe in self.probes}
+
+    def _of_trial(self, trial: Trial, step: int) -> Right:
+        features = trial_features(trial, step, [self.fitted, self.test])
+        return self._right(features["probe"], features["test"])
+
+    def _of_untrained(self) -> Right:
+        method = build_method(self.study.entries[0].trial.config, self.study.manifest.shape)
+        encoder = method.eval().encoder
+        return self._right(*(encode(encoder, split.images, self.study.manifest) for split in (self.fitted, self.test)))
+
+    def _right(self, bank: Tensor, queries: Tensor) -> Right:
+        """What probes fitted on the first features, of the probe split, make of the second, of test."""
+        found = score(self.probes, self.fitted.labelled(bank), self.test.labelled(queries), last=True)
+        group = self.test.groups.numpy()
+        return {name: by_group(_as_flags(result.right or ""), group) for name, result in found.items()}
 
 
-def _stated(row: dict[str, Any], by_default: dict[str, Any] | None) -> dict[str, Any]:
-    """A row with means and standard errors, and its paired difference to the default configuration."""
-    return row | {
-        "scores": {probe: accuracy(values)._asdict() for probe, values in row["scores"].items()},
-        "minus_default": None
-        if by_default is None
-        else {probe: accuracy(values - by_default[probe])._asdict() for probe, values in row["scores"].items()},
-    }
+def _as_flags(right: str) -> np.ndarray:
+    return np.array([digit == "1" for digit in right])
+
+
+def _means(right: Right) -> dict[str, Estimate]:
+    return {probe: accuracy(values) for probe, values in right.items()}
+
+
+def _gains(right: Right, by_default: Right | None) -> dict[str, Estimate] | None:
+    """Paired differences to the default configuration."""
+    if by_default is None:
+        return None
+    return {probe: accuracy(values - by_default[probe]) for probe, values in right.items()}

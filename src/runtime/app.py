@@ -11,37 +11,38 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import hydra
 from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.runtime import distributed, files, interrupts
+from src.runtime import distributed, files, interrupts, records
 from src.runtime.memory import out_of_memory
-from src.runtime.settings import check_settings
+from src.runtime.settings import Folders, hold
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin would take a neighbour's core
+
+S = TypeVar("S")
 
 CONF = str(Path(__file__).resolve().parent.parent.parent / "conf")
 LOWERED = ("batch_size", "model.width", "evaluation.images", "data.source.size")  # where memory runs out
 
 
-def run(stage: Callable[[DictConfig], Any], config_name: str) -> None:
-    """Compose conf/<config_name>.yaml with the command line and call the stage.
+def run(stage: Callable[[S], object], config_name: str, shape: type[S]) -> None:
+    """Compose conf/<config_name>.yaml with the command line and call the stage with it, as its settings.
 
     ValueError, OSError, want of memory and anything Hydra says of the command line become ``error: <one line>``, a
     signal a line of its own; every other exception is a defect of this project and keeps its traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand exceptions over instead of printing them
 
-    def task(config: DictConfig) -> Any:
+    def task(config: DictConfig) -> object:
         try:
             if distributed.world() > 1 and config_name != "train":
                 raise ValueError(f"src.{config_name} runs in one process: leave torchrun to src.train")
-            _check_typed(config, config_name)
-            return stage(config)
+            return stage(_settings(config, shape))
         except Exception as error:  # Hydra would wrap them up in a sweep
             known = (ValueError, OSError, files.Busy, OmegaConfBaseException)
             if not isinstance(error, known) and not out_of_memory(error):
@@ -109,19 +110,30 @@ def _check_arguments() -> None:
             raise ValueError(f"{key} can't be set: what a command writes lies below its folders.<name>")
 
 
-def _check_typed(config: DictConfig, stage: str) -> None:
-    """Raise ValueError where a key has the wrong type or is out of range, before the stage does anything."""
+def _settings(config: DictConfig, shape: type[S]) -> S:
+    """Raises ValueError where a key has the wrong type or is out of range, before the stage does anything."""
     _check_folders(config.get("folders", {}))
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    check_settings(stage, plain)
-    folders, study = plain.get("folders", {}), plain.get("study")
-    if study is None or not {"runs", "store"} <= folders.keys():
-        return
-    if (Path(folders["runs"]) / study).resolve() == Path(folders["store"]).resolve():
-        raise ValueError(f"study must be another name than the trial store's, {folders['store']}, got {study!r}")
+    plain = OmegaConf.to_container(config, resolve=True)
+    if isinstance(plain, dict) and plain.get("study") == "???":
+        raise study_needed(plain["folders"]["runs"], plain.get("table"))
+    settings = hold("", plain, shape)
+    folders, study = getattr(settings, "folders", None), getattr(settings, "study", None)
+    if isinstance(folders, Folders) and study and folders.of(study).resolve() == Path(folders.store).resolve():
+        raise ValueError(f"study must be another name than the trial store's, {folders.store}, got {study!r}")
+    return settings
 
 
-def _check_folders(folders: Any) -> None:
+def study_needed(runs: str, table: str | None) -> ValueError:
+    """What to say where no study was named: which ones there are, or what makes the first."""
+    if table:
+        return ValueError(f"study is needed: add study=..., one of those that {table} holds")
+    there = records.studies(Path(runs))
+    if there:
+        return ValueError(f"study is needed: add study=...; {runs} holds {there}")
+    return ValueError(f"study is needed, and {runs} holds none: run python -m src.train -m first")
+
+
+def _check_folders(folders: object) -> None:
     if not isinstance(folders, Mapping):
         raise ValueError(f"folders must name folders, as in folders.<name>=<path>, got {folders!r}")
     for name, place in folders.items():
@@ -185,7 +197,7 @@ def _known_names(config_name: str) -> list[str]:
             config = hydra.compose(config_name, chosen, return_hydra_config=True)
     groups = [name for name in config.hydra.runtime.choices if not name.startswith("hydra/")]
 
-    def leaves(node: Any, prefix: str) -> list[str]:
+    def leaves(node: object, prefix: str) -> list[str]:
         if not isinstance(node, dict):
             return [prefix]
         return [

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_type_hints
 
+from pydantic import JsonValue
+
 from src.runtime.settings import hold
 
 PACKAGES = {
@@ -33,10 +35,10 @@ OPTIMIZERS = (
 TYPED = {"data": "data.source", "probe": "probe", "criterion": "criterion"}  # slots of functions -> their key
 INSIDE = {"method": "head"}  # the slot of what is built inside another
 PLAIN = re.compile(r"[A-Za-z]\w*")
-ABOUT = ("_target_", "_partial_", "name")  # ``name`` is for people and isn't passed on
+ABOUT = ("_target_", "_partial_", "name")  # records of release 0.1.0 hold a ``name``, which isn't passed on
 
 
-def resolve(slot: str, target: Any) -> Any:
+def resolve(slot: str, target: object) -> Any:
     """The class or function that ``target`` names. Raises ValueError where it isn't one that may stand in ``slot``."""
     wanted = _wanted(slot)
     if not isinstance(target, str):
@@ -73,7 +75,7 @@ def _in_package(slot: str, module: str, name: str) -> bool:
         return False
 
 
-def check_targets(slot: str, config: Any) -> None:
+def check_targets(slot: str, config: object) -> None:
     """Raise ValueError where a ``_target_`` of a config, however deep, isn't one that may stand there."""
     if isinstance(config, Mapping):
         if "_target_" in config:
@@ -86,7 +88,7 @@ def check_targets(slot: str, config: Any) -> None:
             check_targets(slot, value)
 
 
-def build(slot: str, config: Mapping[str, Any], *args: Any) -> Any:
+def build(slot: str, config: Mapping[str, JsonValue], *args: object) -> Any:
     """The object of a config, those inside it first; ``_partial_`` leaves a function or class to be called later.
 
     Raises ValueError on a target that may not stand in ``slot``, and on an unknown or a missing argument.
@@ -105,7 +107,7 @@ def build(slot: str, config: Mapping[str, Any], *args: Any) -> Any:
     return partial(target, *args, **keywords) if config.get("_partial_") else target(*args, **keywords)
 
 
-def _check_types(slot: str, target: Any, config: Mapping[str, Any]) -> None:
+def _check_types(slot: str, target: Any, config: Mapping[str, JsonValue]) -> None:
     """Raise ValueError where a value isn't of the type that the function or constructor states.
 
     Plain values of a method or model are left to its constructor, which knows their ranges too.
@@ -122,7 +124,7 @@ def _check_types(slot: str, target: Any, config: Mapping[str, Any]) -> None:
             hold(f"{TYPED[slot]}.{key}", value, hints[key])
 
 
-def _built(slot: str, value: Any) -> Any:
+def _built(slot: str, value: object) -> object:
     if isinstance(value, Mapping):
         if "_target_" in value:
             return build(slot, value)

@@ -6,12 +6,11 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 
 def number(
     name: str,
-    value: Any,
+    value: object,
     *,
     above: float | None = None,
     at_least: float | None = None,
@@ -36,7 +35,7 @@ def number(
         raise ValueError(f"{name} must be {wanted or 'finite'}, got {value!r}")
 
 
-def interval(name: str, value: Any, *, at_least: float | None = None, at_most: float | None = None) -> None:
+def interval(name: str, value: object, *, at_least: float | None = None, at_most: float | None = None) -> None:
     """Raise ValueError unless ``value`` is a pair [low, high] with low <= high inside the bounds."""
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
         raise ValueError(f"{name} must be a pair [low, high], got {value!r}")
@@ -46,7 +45,7 @@ def interval(name: str, value: Any, *, at_least: float | None = None, at_most: f
         raise ValueError(f"{name} must be a pair [low, high] with low <= high, got {list(value)!r}")
 
 
-def flag(name: str, value: Any) -> None:
+def flag(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` is true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {value!r}")
@@ -56,7 +55,7 @@ PLAIN_NAME = re.compile(r"[\w-][\w.-]*")
 MANY = 20  # more options than a line holds: the nearest are named
 
 
-def choice(name: str, value: Any, options: Sequence[Any]) -> None:
+def choice(name: str, value: object, options: Sequence[object]) -> None:
     """Raise ValueError unless ``value`` is one of ``options``."""
     if value not in options and len(options) > MANY:
         near = difflib.get_close_matches(str(value), list(map(str, options)), n=5, cutoff=0.3)
@@ -66,7 +65,7 @@ def choice(name: str, value: Any, options: Sequence[Any]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(str, options))}, got {value!r}")
 
 
-def keyed(name: str, value: Any, keys: Sequence[str]) -> None:
+def keyed(name: str, value: object, keys: Sequence[str]) -> None:
     """Raise ValueError unless ``value`` has just these keys."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} must have the keys {', '.join(keys)}, got {value!r}")
@@ -77,13 +76,13 @@ def keyed(name: str, value: Any, keys: Sequence[str]) -> None:
         raise ValueError(f"{name}.{missing[0]} is missing")
 
 
-def listed(name: str, value: Any) -> None:
+def listed(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` is a list with something in it."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ValueError(f"{name} must be a list like [1,2] with at least one entry, got {value!r}")
 
 
-def plain_name(name: str, value: Any) -> None:
+def plain_name(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` can name a folder: letters, digits, dots, dashes and underscores."""
     if not isinstance(value, str) or not PLAIN_NAME.fullmatch(value):
         raise ValueError(f"{name} must be a name of letters, digits, . - and _ (quote a number), got {value!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Any
 
 
 def world() -> int:
@@ -30,7 +29,7 @@ def join(device: str) -> None:
         dist.init_process_group(backend, timeout=timedelta(days=1))  # the others wait while the first measures
 
 
-def agree(value: Any) -> Any:
+def agree(value: object) -> object:
     """The first process's value, in every process."""
     if world() == 1:
         return value

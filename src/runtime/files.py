@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import JsonValue
+
+T = TypeVar("T")
 
 PARTIAL = ".stepwise-partial"  # nobody else's files are named so
 
@@ -46,16 +51,33 @@ def remove_partials(folder: Path) -> None:
             partial.unlink()
 
 
-def to_json(value: Any) -> bytes:
+def plain(value: object) -> JsonValue:
+    """Dataclasses as JSON objects, however deep; a field that has its default is left out. Other values as they are."""
+    if is_dataclass(value):
+        names = [field.name for field in fields(value) if not _is_default(value, field.name, field.default)]
+        return {name: plain(getattr(value, name)) for name in names}
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value  # type: ignore[return-value]  # json.dumps refuses what it can't write
+
+
+def _is_default(owner: object, name: str, default: object) -> bool:
+    return default is not MISSING and getattr(owner, name) == default
+
+
+def to_json(value: object) -> bytes:
     """Canonical JSON: sorted keys, no NaN, one byte sequence per value."""
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(plain(value), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return (text + "\n").encode()
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     write_atomically(path, to_json(value))
 
 
-def to_csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
+def to_csv(head: Iterable[str], rows: Iterable[Iterable[object]]) -> bytes:
     """A table; file names in it needn't be UTF-8, and no cell is a formula."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -64,10 +86,16 @@ def to_csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
     return text.getvalue().encode(errors="surrogateescape")
 
 
+def to_csv_of(rows: Sequence[Mapping[str, object]]) -> bytes:
+    """A table with a column for every key, in the order of their first row; empty where a row lacks one."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return to_csv(names, ([row.get(name, "") for name in names] for row in rows))
+
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
-def safe_cell(value: Any) -> Any:
+def safe_cell(value: T) -> T | str:
     """Text that begins like a formula after an apostrophe, which spreadsheets don't show; anything else as it is."""
     return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(FORMULA) else value
 
@@ -75,14 +103,6 @@ def safe_cell(value: Any) -> Any:
 def plain_cell(text: str) -> str:
     """What ``safe_cell`` was given."""
     return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
-
-
-def read_json(path: Path) -> Any:
-    """Raises ValueError, with the path, on what isn't JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run the stage that writes it again") from None
 
 
 def checksum(path: Path) -> str:
@@ -97,7 +117,7 @@ def _checksum(path: Path, size: int, changed: int, inode: int) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """BLAKE2b of a value's canonical JSON, 16 hexadecimal digits."""
     return hashlib.blake2b(to_json(value), digest_size=8).hexdigest()
 
@@ -106,11 +126,9 @@ def fingerprint(value: Any) -> str:
 def locked(path: Path) -> Iterator[None]:
     """Hold an advisory lock that the system frees however the process ends. Raises Busy where another holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(str(path)) from None
-        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:  # removed by who held it before
-            raise Busy(str(path))
+    try:
+        lock = FileLock(path, timeout=0).acquire()
+    except Timeout:
+        raise Busy(str(path)) from None
+    with lock:
         yield

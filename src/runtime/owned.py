@@ -12,14 +12,35 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from src.runtime import files
+from src.runtime import files, records
+from src.runtime.records import closed
 
 LIST, LOCK = ".written.json", ".lock"
 LEFT_BY_OTHERS = (".gitignore", ".DS_Store", "Thumbs.db", "desktop.ini")  # strewn by git, DVC and desktops: they stay
-FORMAT = 1
+FORMAT: Literal[1] = 1
+
+
+@closed
+@dataclass(frozen=True)
+class Written:
+    """One file on the list."""
+
+    by: str  # the command
+    checksum: str
+    was: str | None = None  # its earlier checksum, until the new content has taken its place
+
+
+@closed
+@dataclass(frozen=True)
+class WrittenList:
+    """.written.json of a folder."""
+
+    format: Literal[1]
+    files: dict[str, Written]
 
 
 class Target(NamedTuple):
@@ -105,10 +126,8 @@ def add(folder: Path, name: str, by: str, write: Callable[[Path], None]) -> Path
     with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=files.PARTIAL) as beside:
         new = Path(beside) / name
         write(new)
-        entry = {"by": by, "checksum": files.checksum(new)}
-        if name in kept:
-            entry["was"] = kept[name]["checksum"]  # until the new one has taken its place, and where that fails
-        _write_list(folder, kept | {name: entry})
+        was = kept[name].checksum if name in kept else None  # where the new one doesn't come to its place
+        _write_list(folder, kept | {name: Written(by, files.checksum(new), was)})
         new.replace(path)
     return path
 
@@ -129,8 +148,8 @@ def _strange(folder: Path) -> list[str]:
     return [name for name in _content(folder) if not _own(folder / name, kept.get(name))]
 
 
-def _own(path: Path, entry: dict[str, str] | None) -> bool:
-    return entry is not None and path.is_file() and files.checksum(path) in (entry["checksum"], entry.get("was"))
+def _own(path: Path, entry: Written | None) -> bool:
+    return entry is not None and path.is_file() and files.checksum(path) in (entry.checksum, entry.was)
 
 
 def _content(folder: Path) -> list[str]:
@@ -143,27 +162,20 @@ def _content(folder: Path) -> list[str]:
     return sorted(name for name in found if name != LIST and Path(name).name not in LEFT_BY_OTHERS)
 
 
-def _listed(folder: Path, by: str) -> dict[str, dict[str, str]]:
-    return {name: {"by": by, "checksum": files.checksum(folder / name)} for name in _content(folder)}
+def _listed(folder: Path, by: str) -> dict[str, Written]:
+    return {name: Written(by, files.checksum(folder / name)) for name in _content(folder)}
 
 
-def _read_list(folder: Path) -> dict[str, dict[str, str]]:
-    """name -> by, checksum; empty where there is no list that can be read: then nothing there is ours."""
+def _read_list(folder: Path) -> dict[str, Written]:
+    """Empty where there is no list that can be read: then nothing there is ours."""
     try:
-        kept = files.read_json(folder / LIST)
-        entries = {str(name): _entry(entry) for name, entry in kept["files"].items()}
-        return entries if kept["format"] == FORMAT else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return dict(records.read(folder / LIST, WrittenList, "").files)
+    except (OSError, ValueError):
         return {}
 
 
-def _entry(entry: dict[str, str]) -> dict[str, str]:
-    whole = {"by": str(entry["by"]), "checksum": str(entry["checksum"])}
-    return whole | ({"was": str(entry["was"])} if "was" in entry else {})
-
-
-def _write_list(folder: Path, entries: dict[str, dict[str, str]]) -> None:
-    files.write_json(folder / LIST, {"format": FORMAT, "files": entries})
+def _write_list(folder: Path, entries: dict[str, Written]) -> None:
+    files.write_json(folder / LIST, WrittenList(FORMAT, entries))
 
 
 def _swap(new: Path, folder: Path, by: str) -> None:
@@ -195,7 +207,7 @@ def _recover(folder: Path) -> None:
 
 def _carry_over(old: Path, new: Path, by: str) -> None:
     kept, ours = _read_list(old), _read_list(new)
-    others = {name for name, entry in kept.items() if entry["by"] != by and _own(old / name, entry)} - ours.keys()
+    others = {name for name, entry in kept.items() if entry.by != by and _own(old / name, entry)} - ours.keys()
     for name in (*others, *_strewn(old)):
         (new / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(old / name, new / name)

@@ -1,467 +1,57 @@
-"""What each kept JSON file holds, and the one reader that says which file isn't so, where, and what to do."""
+"""Kept JSON files: each is a frozen dataclass, and one reader says which file isn't so, where, and what to do.
+
+A record's class stands where the file is written; here are what such classes are made of, and the reading. Writing is
+``files.write_json``, which leaves out a field that has its default: such a field may be absent from a file.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,  # Python's own before 3.12 can't be held against values
-    TypeVar,
+from typing import Annotated, TypeVar, cast
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    with_config,
 )
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict
-
 T = TypeVar("T")
+
+closed = with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))  # a dataclass with no other keys
+extensible = with_config(ConfigDict(extra="ignore", strict=True, allow_inf_nan=False))  # others are passed over
+UNNAMED = ConfigDict(strict=True, allow_inf_nan=False)  # for a file that is a plain list or mapping
+
+
+def _as_written(value: float, handler: ValidatorFunctionWrapHandler) -> float:
+    handler(value)
+    return value
+
+
 Config = dict[str, JsonValue]  # settings as Hydra composed them; what may be built of them src/runtime/build.py decides
-Numbers = dict[str, float]
+Number = Annotated[float, WrapValidator(_as_written)]  # 1 stays 1 and doesn't become 1.0: hashes are made of these
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # of a trial, a configuration, a study's identity
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Name = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]  # may become part of a path
 Count = Annotated[int, Field(ge=0)]
-Step = Annotated[str, Field(pattern=r"^\d+$")]
-Status = Literal["complete", "collapsed", "diverged", "stopped"]
-
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)  # more keys than those that are read
-
-
-@with_config(STRICT)
-class Split(TypedDict):
-    """One split in images/manifest.json and study.json."""
-
-    count: Count
-    groups: Count
-    shape: Annotated[list[Count], Field(min_length=4, max_length=4)]
-    checksum: Checksum
-
-
-@with_config(STRICT)
-class Splits(TypedDict):
-    pretrain: Split
-    probe: Split
-    val: Split
-    test: Split
-
-
-@with_config(STRICT)
-class ImagesManifest(TypedDict):
-    """data/<name>/images/manifest.json."""
-
-    format: Literal[1]
-    name: Name
-    config: Config
-    splits: Splits
-    mean: Annotated[list[float], Field(min_length=1)]
-    std: Annotated[list[float], Field(min_length=1)]
-    labelled: NotRequired[bool]
-
-
-@with_config(STRICT)
-class LabelsManifest(TypedDict):
-    """data/<name>/labels/manifest.json."""
-
-    format: Literal[1]
-    checksums: dict[str, Checksum]
-    images: dict[str, Checksum]
-    classes: list[str]
-
-
-@with_config(STRICT)
-class Criterion(TypedDict):
-    """A file of conf/criterion/."""
-
-    name: Name
-    score: Config
-    input: str
-    spaces: list[Literal["h", "z"]]
-    direction: Literal["higher", "lower", "none"]
-    invariances: list[str]
-    worst: float | None
-    version: int
-    within: NotRequired[list[str]]
-    columns: NotRequired[list[str]]
-
-
-@with_config(STRICT)
-class CollapseGate(TypedDict):
-    spread: float
-    rank: float
-
-
-@with_config(STRICT)
-class Protocol(TypedDict):
-    """How criteria are measured."""
-
-    images: Count
-    pairwise_images: Count
-    views: Count
-    halves: Count
-    seed: Count
-    collapse: CollapseGate
-    reference: Config
-
-
-@with_config(STRICT)
-class StudyEntry(TypedDict):
-    """A line of a study's log, and one of study.json's trials."""
-
-    number: Count
-    overrides: list[str]
-    trial: Hash
-    status: Status
-    reason: str
-    criterion: float | None
-    value: float | None
-
-
-@with_config(STRICT)
-class StudyData(TypedDict):
-    name: Name
-    folder: str
-    splits: Splits
-
-
-@with_config(STRICT)
-class StudyFolders(TypedDict):
-    store: str
-    mlruns: str
-
-
-@with_config(STRICT)
-class StudyFile(TypedDict):
-    """runs/<study>/study.json."""
-
-    format: Literal[2]
-    study: Name
-    identity: Config
-    trials: list[StudyEntry]
-    data: StudyData
-    criterion: str
-    criteria: Annotated[list[Criterion], Field(min_length=1)]
-    evaluation: Protocol
-    folders: StudyFolders
-
-
-@with_config(STRICT)
-class RankedTrial(TypedDict):
-    """A line of a selection's ranking."""
-
-    number: Count
-    trial: Name  # of a kept table it can be any
-    seeds: list[Count]
-    method: Name
-    step: Count
-    images: Count
-    flops: float
-    score: float
-    values: Numbers
-    overrides: list[str]
-    probability_best: float | None
-    tied_with_best: bool
-    told_apart: bool
-    picked: bool
-
-
-@with_config(STRICT)
-class Dropped(TypedDict):
-    number: Count
-    trial: Name
-    status: str
-    reason: str
-
-
-@with_config(STRICT)
-class NoiseFact(TypedDict):
-    method: str
-    halves: Count
-    seeds: Numbers | None
-
-
-@with_config(STRICT)
-class Selection(TypedDict):
-    """runs/<study>/selection.json."""
-
-    study: Name
-    identity: str
-    rule: str
-    columns: dict[str, Config | None]
-    combined_by: Config | None
-    evaluation: Config
-    snapshots: Literal["last", "all"]
-    draws: Count
-    seed: Count
-    noise: list[NoiseFact]
-    winners: Annotated[list[RankedTrial], Field(min_length=1)]
-    ranking: Annotated[list[RankedTrial], Field(min_length=1)]
-    dropped: list[Dropped]
-
-
-@with_config(STRICT)
-class FreshTrial(TypedDict):
-    seed: Count
-    trial: Name
-    status: Status
-
-
-@with_config(STRICT)
-class Fall(TypedDict):
-    first: float | None
-    fresh: list[float]
-    curse: NotRequired[float]
-
-
-@with_config(STRICT)
-class Repeated(TypedDict):
-    number: Count
-    trial: Name
-    method: Name
-    step: Count
-    fresh: list[FreshTrial]
-    columns: dict[str, Fall]
-
-
-@with_config(STRICT)
-class ConfirmedWinner(TypedDict):
-    number: Count
-    trial: Name
-    method: Name
-    fresh: list[FreshTrial]
-    step: Count
-    probability_best: float | None
-
-
-@with_config(STRICT)
-class RankedAgain(TypedDict):
-    number: Count
-    step: Count
-    score: float
-    probability_best: float | None
-
-
-@with_config(STRICT)
-class Confirmation(TypedDict):
-    """runs/<study>/confirmation.json."""
-
-    study: Name
-    selection: Hash
-    rule: str
-    seeds: list[Count]
-    confirmed: list[Repeated]
-    winners: list[ConfirmedWinner]
-    why_none: str
-    selected: list[Count]
-    noise: list[NoiseFact]
-    ranking: list[RankedAgain]
-    dropped: list[Dropped]
-
-
-@with_config(STRICT)
-class ProbeScore(TypedDict):
-    numbers: Numbers
-    right: NotRequired[Annotated[str, Field(pattern=r"^[01]*$")]]
-
-
-@with_config(STRICT)
-class ProbeConfig(TypedDict):
-    score: Config
-    snapshots: Literal["last", "all"]
-
-
-@with_config(STRICT)
-class ProbeFile(TypedDict):
-    """runs/<study>/probe.json."""
-
-    study: Name
-    probe: dict[Name, ProbeConfig]
-    baselines: dict[str, dict[Name, ProbeScore]]
-    trials: dict[Hash, dict[Step, dict[Name, ProbeScore]]]
-
-
-@with_config(STRICT)
-class BudgetScore(TypedDict):
-    skill: float
-    halves: list[float]
-
-
-@with_config(STRICT)
-class LabelFile(TypedDict):
-    labels: Count
-    checksum: Checksum
-    views: Count
-    folds: Count
-    strengths: list[float]
-    halves: Count
-    seed: Count
-    trials: dict[Hash, BudgetScore]
-
-
-@with_config(STRICT)
-class BudgetFile(TypedDict):
-    """runs/<study>/budget.json."""
-
-    format: Literal[2]
-    study: Name
-    files: dict[str, LabelFile]
-
-
-@with_config(OPEN)
-class TrialConfig(TypedDict):
-    """config.json of a trial: what determines its weights."""
-
-    model: Config
-    method: Config
-    augmentation: Config
-    optimizer: Config
-    schedule: Config
-    batch_size: Count
-    seed: Count
-    precision: str
-    start: NotRequired[Config]
-    data: Config
-    device: str
-    threads: Count
-    torch: str
-    source: str
-
-
-@with_config(STRICT)
-class TrialRecord(TypedDict):
-    """record.json of a trial, written last."""
-
-    trial: Hash
-    status: Literal["complete", "diverged"]
-    steps: Count
-    flops: float
-    files: dict[Annotated[str, Field(pattern=r"^(config\.json|history\.json|snapshots/\d{7}\.safetensors)$")], Checksum]
-
-
-def _has_clocks(row: Numbers) -> Numbers:
-    missing = {"step", "images", "flops"} - row.keys()
-    if missing or row["step"] != int(row["step"]):
-        raise ValueError("a row needs a whole step, images and flops")
-    return row
-
-
-History = list[Annotated[Numbers, AfterValidator(_has_clocks)]]  # history.json of a trial
-
-
-@with_config(STRICT)
-class Timing(TypedDict):
-    train_seconds: Annotated[float, Field(ge=0)]
-
-
-@with_config(STRICT)
-class Measured(TypedDict, total=False):
-    """A criterion of one snapshot: its value with what goes with it, or why it has none."""
-
-    value: float
-    own: float
-    halves: list[float]
-    facts: Numbers
-    refused: str
-
-
-@with_config(OPEN)
-class CollapseVerdict(TypedDict):
-    reason: str
-
-
-@with_config(STRICT)
-class Spectra(TypedDict, total=False):
-    h: list[float]
-    z: list[float]
-
-
-@with_config(STRICT)
-class CriteriaFile(TypedDict):
-    """criteria/<protocol>.json of a trial."""
-
-    protocol: Config
-    values: dict[Step, dict[str, Measured | CollapseVerdict | Spectra]]
-
-
-SpectraFile = dict[Step, Spectra]  # criteria/spectrum-<images>.json
-
-
-@with_config(STRICT)
-class StoreUser(TypedDict):
-    """A note in the store of a folder of studies whose trials are in it."""
-
-    runs: str
-
-
-@with_config(OPEN)
-class SealEntry(TypedDict):
-    """A line of runs/seal.jsonl: an opening of the test split."""
-
-    key: Hash
-    study: Name
-    picks: list[Config]
-    scores: list[Config]
-
-
-@with_config(OPEN)
-class Choosing(TypedDict):
-    rows: list[Config]
-
-
-@with_config(OPEN)
-class LossTrust(TypedDict):
-    sentence: str
-
-
-@with_config(OPEN)
-class ReportNumbers(TypedDict):
-    """report/metrics.json, as far as the tables on the screen need it."""
-
-    study: Name
-    rule: str
-    quality: str | None
-    choosing: NotRequired[dict[str, Choosing]]
-    loss: NotRequired[dict[str, LossTrust]]
-    test: list[Config]
-
-
-@with_config(STRICT)
-class PoolFacts(TypedDict):
-    """A pool in the metadata of a trial table."""
-
-    data: str
-    criteria: dict[str, Criterion]
-    protocol: Config
-    probes: Config
-    test_sources: Count
-    identity: str
-    default: str | None
-    label_files: dict[str, Config]
-
-
-@with_config(STRICT)
-class TableFacts(TypedDict):
-    """The metadata of a trial table."""
-
-    format: Literal[2]
-    facts: Config
-    pools: dict[Name, PoolFacts]
-
-
-@cache
-def _adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape, config=None if hasattr(shape, "__pydantic_config__") else STRICT)
+Step = Annotated[str, Field(pattern=r"^\d+$")]  # a key of a JSON object is text
 
 
 def read(path: Path, shape: type[T], cure: str) -> T:
-    """A JSON file, held against its shape. Raises ValueError, with ``cure``, on one that is damaged or otherwise."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}): {cure}") from None
-    return checked(value, shape, str(path), cure)
+    """A JSON file as what it holds. Raises ValueError, with ``cure``, on one that is damaged or otherwise."""
+    return parsed(path.read_bytes(), shape, str(path), cure)
+
+
+def studies(runs: Path) -> str:
+    """The names of the studies in a folder of runs, the first few of many; empty where there is none."""
+    return ", ".join(sorted(path.parent.name for path in runs.glob("*/study.json"))[:12])
 
 
 def check_replaceable(path: Path, shape: type[T], by: str) -> None:
@@ -470,32 +60,35 @@ def check_replaceable(path: Path, shape: type[T], by: str) -> None:
         read(path, shape, f"python -m src.{by} would write there; move it away")
 
 
-def read_line(line: bytes, shape: type[T], where: str, cure: str) -> T:
-    """One line of a file of JSON lines, in the same way."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is damaged ({error}): {cure}") from None
-    return checked(value, shape, where, cure)
+def checked(value: JsonValue, shape: type[T], where: str, cure: str) -> T:
+    """What a JSON value holds. Raises ValueError, with ``cure``, where it isn't of the shape."""
+    return parsed(json.dumps(value).encode(), shape, where, cure)
 
 
-def checked(value: Any, shape: type[T], where: str, cure: str) -> T:
-    """The value itself, unchanged, where it has the shape. Raises ValueError, with ``cure``, where it hasn't."""
+def parsed(content: bytes, shape: type[T], where: str, cure: str) -> T:
+    """What JSON text holds, such as one line of a file of them, in the same way."""
     try:
-        _adapter(shape).validate_python(value)  # type: ignore[arg-type]  # a shape can be a key
+        return cast(T, _adapter(shape).validate_json(content, strict=True))  # type: ignore[arg-type]  # a type is a key
     except ValidationError as error:
-        raise ValueError(f"{where} isn't as it was written ({_first(error)}): {cure}") from None
-    found: T = value
-    return found
+        damaged = error.errors(include_url=False)[0]["type"] == "json_invalid"
+        what = "is damaged" if damaged else "isn't as it was written"
+        raise ValueError(f"{where} {what} ({_first(error)}): {cure}") from None
+
+
+@cache
+def _adapter(shape: type[object]) -> TypeAdapter[object]:
+    return TypeAdapter(shape, config=None if is_dataclass(shape) else UNNAMED)
 
 
 def _first(error: ValidationError) -> str:
     """Where the first thing is that doesn't fit, what it is, and what belongs there."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    got = repr(first["input"])
-    shown = got if len(got) <= 40 else f"{got[:40]}..."
     what = first["msg"][:1].lower() + first["msg"][1:]
+    if first["type"] == "json_invalid":
+        return what
     if first["type"] == "missing":
         return f"{place} is missing"
+    got = repr(first["input"])
+    shown = got if len(got) <= 40 else f"{got[:40]}..."
     return f"{place + ': ' if place else ''}{what}, got {shown}"

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.runtime.records import Number, closed
+
 Floats = NDArray[np.float64]
 
 
-class Estimate(NamedTuple):
+@closed
+@dataclass(frozen=True)
+class Estimate:
     """A mean over source images and its standard error."""
 
-    value: float
-    error: float
+    value: Number
+    error: Number
+
+
+class Interval(NamedTuple):
+    """The middle 95 % of draws."""
+
+    low: Number
+    high: Number
 
 
 def by_group(correct: NDArray[np.bool_], group: NDArray[np.int64]) -> Floats:
@@ -28,10 +40,10 @@ def accuracy(per_source: Floats) -> Estimate:
     return Estimate(float(per_source.mean()), float(per_source.std(ddof=1) / np.sqrt(len(per_source))))
 
 
-def interval(values: Floats) -> tuple[float, float] | None:
+def interval(values: Floats) -> Interval | None:
     """The 95 % percentile interval of what is finite; None where nothing is."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return None
     low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)
+    return Interval(float(low), float(high))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from src.selection.rule import Rule, check_comparable, measured
-from src.study.pool import LABELS, Floats, Pool, TrialResult, repetitions
+from src.runtime.records import Config
+from src.selection.rule import Rule, check_comparable, measured, owner_of
+from src.study.pool import LABELS, Floats, Pool, Snapshot, TrialResult, repetitions
+from src.study.results import Dropped, NoiseFact, RankedTrial, Selection, Snapshots
 
 TOLD_APART = 0.05  # a candidate that beats the pick in fewer draws than this share can be told apart from it
 
@@ -20,11 +22,19 @@ class Candidate(NamedTuple):
     values: Floats  # (columns,), signed so that higher is better, mean over seeds
 
     @property
+    def first(self) -> TrialResult:
+        return self.members[0]
+
+    @property
+    def at(self) -> Snapshot:
+        return self.first.snapshots[self.snapshot]
+
+    @property
     def flops(self) -> float:
-        return self.members[0].snapshots[self.snapshot].flops
+        return self.at.flops
 
 
-def rank(pool: Pool, rule: Rule, *, snapshots: str, draws: int, seed: int) -> dict[str, Any]:
+def rank(pool: Pool, rule: Rule, *, snapshots: Snapshots, draws: int, seed: int) -> Selection:
     """The pick of each method (of all where the rule compares methods), the order, and what was dropped and why.
 
     Raises ValueError on trials that the rule doesn't compare, or where no trial is left to pick from.
@@ -34,39 +44,32 @@ def rank(pool: Pool, rule: Rule, *, snapshots: str, draws: int, seed: int) -> di
         raise ValueError(f"study {pool.name} has no trial to pick from {_why_none(pool, dropped)}")
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        method = candidate.members[0].method if "method" in rule.within else ""
+        method = candidate.first.method if "method" in rule.within else ""
         groups.setdefault(method, []).append(candidate)
-    for group in groups.values():
+    facts, orders = [], []
+    for method, group in groups.items():
         check_comparable([member for candidate in group for member in candidate.members], rule)
-    noises = [_noise(group, rule, snapshots) for group in groups.values()]
-    orders = [
-        _order(group, rule, noise, draws=draws, seed=seed) for group, noise in zip(groups.values(), noises, strict=True)
-    ]
-    return {
-        "study": pool.name,
-        "identity": pool.identity,
-        "rule": rule.name,
-        "columns": {column: _definition(pool, column) for column in rule.columns},
-        "combined_by": pool.criteria.get(rule.name, pool.criteria["consensus"])["score"] if rule.combine else None,
-        "evaluation": pool.protocol,
-        "snapshots": snapshots,
-        "draws": draws,
-        "seed": seed,
-        "noise": [
-            {
-                "method": method,
-                "halves": len(noise.halves),
-                "seeds": None if noise.seeds is None else dict(zip(rule.columns, noise.seeds.tolist(), strict=True)),
-            }
-            for method, noise in zip(groups, noises, strict=True)
-        ],
-        "winners": [next(line for line in order if line["picked"]) for order in orders],
-        "ranking": [line for order in orders for line in order],
-        "dropped": dropped,
-    }
+        noise = _noise(group, rule, snapshots)
+        facts.append(NoiseFact(method, len(noise.halves), noise.by_column(rule)))
+        orders.append(_order(group, rule, noise, draws=draws, seed=seed))
+    return Selection(
+        study=pool.name,
+        identity=pool.identity,
+        rule=rule.name,
+        columns={column: _definition(pool, column) for column in rule.columns},
+        combined_by=pool.criteria.get(rule.name, pool.criteria["consensus"]).score if rule.combine else None,
+        evaluation=pool.protocol,
+        snapshots=snapshots,
+        draws=draws,
+        seed=seed,
+        noise=facts,
+        winners=[next(line for line in order if line.picked) for order in orders],
+        ranking=[line for order in orders for line in order],
+        dropped=dropped,
+    )
 
 
-def _sort_out(pool: Pool, rule: Rule, snapshots: str) -> tuple[list[Candidate], list[dict[str, Any]]]:
+def _sort_out(pool: Pool, rule: Rule, snapshots: Snapshots) -> tuple[list[Candidate], list[Dropped]]:
     """What can be ranked, and what can't with the reason: a configuration that collapsed with one seed is out."""
     dropped = [_dropped(m, m.reason) for m in pool.members if m.status != "complete"]
     lost = {m.configuration: m for m in pool.members if m.status in ("collapsed", "diverged")}
@@ -76,9 +79,9 @@ def _sort_out(pool: Pool, rule: Rule, snapshots: str) -> tuple[list[Candidate], 
             why = f"its configuration {lost[configuration].status} with seed {lost[configuration].seed}"
             dropped += [_dropped(m, why) for m in members]
             continue
-        found = _candidates(members, rule, snapshots)
-        candidates += found
-        if not found:
+        own = _candidates(members, rule, snapshots)
+        candidates += own
+        if not own:
             dropped += [_dropped(m, _first_refusal(m, rule)) for m in members]
     return candidates, dropped
 
@@ -87,15 +90,15 @@ def _first_refusal(member: TrialResult, rule: Rule) -> str:
     return next((member.refused[column] for column in rule.columns if column in member.refused), "no value")
 
 
-def _why_none(pool: Pool, dropped: list[dict[str, Any]]) -> str:
+def _why_none(pool: Pool, dropped: list[Dropped]) -> str:
     """The reasons, and what else could be chosen by."""
-    reasons = "; ".join(sorted({f"{one['status']}: {one['reason']}" for one in dropped}))
+    reasons = "; ".join(sorted({f"{one.status}: {one.reason}" for one in dropped}))
     others = sorted(pool.healthy[0].last.criteria)[:3] if pool.healthy else []
     hint = f": rule={others[0]} has values, {', '.join(others[1:])} too" if others else ""
     return f"({reasons}){hint}"
 
 
-def _candidates(members: list[TrialResult], rule: Rule, snapshots: str) -> list[Candidate]:
+def _candidates(members: list[TrialResult], rule: Rule, snapshots: Snapshots) -> list[Candidate]:
     """The points of a configuration's training at which every column has a value for every seed."""
     found = []
     count = min(len(member.snapshots) for member in members)
@@ -118,8 +121,12 @@ class Noise(NamedTuple):
     def known(self) -> bool:
         return len(self.halves) > 0 or self.seeds is not None
 
+    def by_column(self, rule: Rule) -> dict[str, float] | None:
+        """Standard deviation of one seed; None where no configuration was repeated."""
+        return None if self.seeds is None else dict(zip(rule.columns, self.seeds.tolist(), strict=True))
 
-def _noise(group: list[Candidate], rule: Rule, snapshots: str) -> Noise:
+
+def _noise(group: list[Candidate], rule: Rule, snapshots: Snapshots) -> Noise:
     """Unknown where a candidate or a column lacks it, and for all snapshots: only the last ones' was measured."""
     if snapshots == "all":
         return Noise(np.zeros((0, len(group), len(rule.columns))), None)
@@ -165,12 +172,11 @@ def drawn_scores(group: list[Candidate], rule: Rule, noise: Noise, *, draws: int
     return np.stack([rule.score(one) for one in drawn])
 
 
-def _order(group: list[Candidate], rule: Rule, noise: Noise, *, draws: int, seed: int) -> list[dict[str, Any]]:
+def _order(group: list[Candidate], rule: Rule, noise: Noise, *, draws: int, seed: int) -> list[RankedTrial]:
     """Candidates best first; picked is the cheapest of those within one standard error of the best."""
     scores = rule.score(np.stack([candidate.values for candidate in group]))
     drawn = drawn_scores(group, rule, noise, draws=draws, seed=seed)
-    first = [candidate.members[0].number for candidate in group]
-    order = sorted(range(len(group)), key=lambda i: (-scores[i], group[i].flops, first[i]))
+    order = sorted(range(len(group)), key=lambda i: (-scores[i], group[i].flops, group[i].first.number))
     best = order[0]
     error = (drawn - drawn[:, [best]]).std(0)
     tied = [i for i in order if scores[best] - scores[i] <= error[i]]
@@ -179,32 +185,35 @@ def _order(group: list[Candidate], rule: Rule, noise: Noise, *, draws: int, seed
     wins = (best_of / best_of.sum(1, keepdims=True)).mean(0)  # equals share a draw: ranks tie often
     beats_pick = (drawn >= drawn[:, [pick]]).mean(0)
     return [
-        {
-            "number": first[i],
-            "trial": group[i].members[0].trial,
-            "seeds": [member.seed for member in group[i].members],
-            "method": group[i].members[0].method,
-            "step": group[i].members[0].snapshots[group[i].snapshot].step,
-            "images": group[i].members[0].snapshots[group[i].snapshot].images,
-            "flops": group[i].flops,
-            "score": float(scores[i]),
-            "values": {c: float(s * v) for c, s, v in zip(rule.columns, rule.signs, group[i].values, strict=True)},
-            "overrides": group[i].members[0].overrides,
-            "probability_best": float(wins[i]) if noise.known else None,
-            "tied_with_best": i in tied,
-            "told_apart": bool(noise.known and i != pick and beats_pick[i] < TOLD_APART),
-            "picked": i == pick,
-        }
+        RankedTrial(
+            number=group[i].first.number,
+            trial=group[i].first.trial,
+            seeds=[member.seed for member in group[i].members],
+            method=group[i].first.method,
+            step=group[i].at.step,
+            images=group[i].at.images,
+            flops=group[i].flops,
+            score=float(scores[i]),
+            values={c: float(s * v) for c, s, v in zip(rule.columns, rule.signs, group[i].values, strict=True)},
+            overrides=group[i].first.overrides,
+            probability_best=float(wins[i]) if noise.known else None,
+            tied_with_best=i in tied,
+            told_apart=bool(noise.known and i != pick and beats_pick[i] < TOLD_APART),
+            picked=i == pick,
+        )
         for i in order
     ]
 
 
-def _definition(pool: Pool, column: str) -> dict[str, Any] | None:
+def _definition(pool: Pool, column: str) -> Config | None:
+    """What a column was measured by."""
     if column.startswith(LABELS):
         return pool.label_files.get(column.removeprefix(LABELS))
-    owner = pool.criteria.get(column) or pool.criteria.get(column.rpartition("_")[0])
-    return {key: owner[key] for key in ("score", "input", "direction", "version")} if owner else None
+    owner = owner_of(pool, column)
+    if owner is None:
+        return None
+    return {"score": owner.score, "input": owner.input, "direction": owner.direction, "version": owner.version}
 
 
-def _dropped(member: TrialResult, reason: str) -> dict[str, Any]:
-    return {"number": member.number, "trial": member.trial, "status": member.status, "reason": reason}
+def _dropped(member: TrialResult, reason: str) -> Dropped:
+    return Dropped(member.number, member.trial, member.status, reason)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from src.evaluation.snapshots import columns as columns_of
+from src.evaluation.criterion import Criterion
+from src.evaluation.embeddings import SPACES
 from src.runtime.build import build
+from src.runtime.records import Config
 from src.study.pool import LABELS, Floats, Pool, TrialResult
+from src.study.results import Selection
+from src.trial.config import Space
 
 
 class Rule(NamedTuple):
@@ -21,6 +25,7 @@ class Rule(NamedTuple):
     columns: list[str]
     signs: list[int]
     within: list[str]  # what compared trials must share
+    spaces: list[Space]  # that the columns are measured on
     combine: Callable[[Tensor], Tensor] | None  # (trials, columns) -> (trials,)
 
     def score(self, values: Floats) -> Floats:
@@ -38,15 +43,14 @@ def make_rule(pool: Pool, wanted: str | list[str]) -> Rule:
     if isinstance(wanted, list):
         if not wanted:
             raise ValueError("rule must name at least one column, got an empty list")
-        combine = pool.criteria["consensus"]["score"]
         columns = [_column(pool, name) for name in wanted]
-        return _combined(pool, "+".join(columns), columns, combine)
+        return _combined(pool, "+".join(columns), columns, pool.criteria["consensus"].score)
     criterion = pool.criteria.get(wanted)
-    if criterion is not None and criterion["input"] == "columns":
-        return _combined(pool, wanted, criterion["columns"], criterion["score"])
+    if criterion is not None and criterion.combines:
+        return _combined(pool, wanted, criterion.columns or [], criterion.score)
     column = _column(pool, wanted)
     sign, shared = _direction(pool, column)
-    return Rule(column, [column], [sign], shared, None)
+    return Rule(column, [column], [sign], shared, _spaces(pool, [column]), None)
 
 
 def _column(pool: Pool, name: str) -> str:
@@ -54,30 +58,42 @@ def _column(pool: Pool, name: str) -> str:
     criterion = pool.criteria.get(name)
     if criterion is None:
         return name
-    if criterion["input"] == "columns":
-        raise ValueError(f"{name} already combines several columns: name {', '.join(criterion['columns'])} instead")
-    return columns_of(criterion)[0]
+    if criterion.combines:
+        raise ValueError(f"{name} already combines several columns: name {', '.join(criterion.columns or [])} instead")
+    return criterion.filled[0]
 
 
-def rule_of(pool: Pool, chosen: dict[str, Any]) -> Rule:
+def rule_of(pool: Pool, chosen: Selection) -> Rule:
     """The rule that a selection.json states."""
-    columns = list(chosen["columns"])
-    if chosen["combined_by"] is None:
+    columns = list(chosen.columns)
+    if chosen.combined_by is None:
         return make_rule(pool, columns[0])
-    return _combined(pool, chosen["rule"], columns, chosen["combined_by"])
+    return _combined(pool, chosen.rule, columns, chosen.combined_by)
 
 
-def _combined(pool: Pool, name: str, columns: list[str], score: dict[str, Any]) -> Rule:
+def _combined(pool: Pool, name: str, columns: list[str], score: Config) -> Rule:
     directions = [_direction(pool, column) for column in columns]
     shared = sorted({what for _, each in directions for what in each})
-    return Rule(name, list(columns), [sign for sign, _ in directions], shared, build("criterion", score))
+    signs = [sign for sign, _ in directions]
+    return Rule(name, list(columns), signs, shared, _spaces(pool, columns), build("criterion", score))
 
 
-def within(pool: Pool, criterion: dict[str, Any]) -> list[str]:
+def owner_of(pool: Pool, column: str) -> Criterion | None:
+    """The criterion that fills a column; None for a label budget's."""
+    return next((criterion for criterion in pool.criteria.values() if column in criterion.filled), None)
+
+
+def _spaces(pool: Pool, columns: list[str]) -> list[Space]:
+    owners = {column: owner_of(pool, column) for column in columns}
+    used = {owner.space_of(column) for column, owner in owners.items() if owner is not None}
+    return [space for space in SPACES if space in used]
+
+
+def within(pool: Pool, criterion: Criterion) -> list[str]:
     """What trials must share to be compared: what a criterion states, or all that its columns do."""
-    if criterion["input"] != "columns":
-        return list(criterion["within"])
-    return _combined(pool, criterion["name"], criterion["columns"], criterion["score"]).within
+    if not criterion.combines:
+        return list(criterion.within or [])
+    return _combined(pool, criterion.name, criterion.columns or [], criterion.score).within
 
 
 def _direction(pool: Pool, column: str) -> tuple[int, list[str]]:
@@ -87,14 +103,13 @@ def _direction(pool: Pool, column: str) -> tuple[int, list[str]]:
             have = f"measured are {', '.join(known)}" if known else f"run python -m src.budget study={pool.name}"
             raise ValueError(f"{column} was not measured: {have}")
         return 1, []
-    owners = {name: c for c in pool.criteria.values() if c["input"] != "columns" for name in columns_of(c)}
-    if column not in owners:
-        known = sorted([*owners, *(name for name, c in pool.criteria.items() if c["input"] == "columns")])
+    owner = owner_of(pool, column)
+    if owner is None or owner.combines:
+        known = sorted(name for criterion in pool.criteria.values() for name in criterion.filled)
         raise ValueError(f"rule must be one of {', '.join(known)}, got {column!r}")
-    direction, shared = owners[column]["direction"], owners[column]["within"]
-    if direction == "none":
+    if owner.direction == "none":
         raise ValueError(f"{column} has no better direction (published as not monotone): choose another criterion")
-    return (1 if direction == "higher" else -1), list(shared)
+    return (1 if owner.direction == "higher" else -1), list(owner.within or [])
 
 
 def measured(member: TrialResult, column: str, snapshot: int) -> float | None:
@@ -107,13 +122,12 @@ def measured(member: TrialResult, column: str, snapshot: int) -> float | None:
 def check_comparable(members: list[TrialResult], rule: Rule) -> None:
     """Raise ValueError where the rule compares only trials that share something these don't."""
     if "dimension" in rule.within:
-        spaces = {column.rpartition("_")[2] for column in rule.columns} & {"h", "z"}
-        sizes = {tuple(member.dimensions[space] for space in sorted(spaces)) for member in members}
+        sizes = {tuple(member.dimensions[space] for space in rule.spaces) for member in members}
         if len(sizes) > 1:
             shown = sorted(size[0] if len(size) == 1 else size for size in sizes)
             raise ValueError(
                 f"{rule.name} is bounded by the number of features and can't rank trials of different "
-                f"{' and '.join(sorted(spaces))} sizes {shown}: fix model.features and method.projector.dimension, "
+                f"{' and '.join(rule.spaces)} sizes {shown}: fix model.features and method.projector.dimension, "
                 "or choose another criterion"
             )
     if "loss" in rule.within and len({member.loss_definition for member in members}) > 1:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from src.runtime import files, records
 from src.study.log import logged_trials, read_study
 from src.study.store_users import users
+from src.trial.config import TrialConfig
 from src.trial.identity import CHECKPOINT, read_trial
 from src.trial.initial_weights import FOLDER as WEIGHTS
 
@@ -78,7 +79,7 @@ def _listed(runs: Path, store: Path) -> set[str]:
     listed = {trial for study in studies for log in study.glob("log-*.jsonl") for trial in logged_trials(log)}
     for study in studies:
         if (study / "study.json").exists():
-            listed |= {entry["trial"] for entry in read_study(study)["trials"]}
+            listed |= {entry.trial for entry in read_study(study).trials}
     return listed
 
 
@@ -118,8 +119,8 @@ def _weights(store: Path) -> list[Unneeded]:
     begun = set()
     for folder in store.iterdir():
         if TRIAL.fullmatch(folder.name) and (folder / "config.json").exists():
-            start = records.read(folder / "config.json", records.TrialConfig, "repair it, or move its folder away")
-            begun.add(start.get("start", {}).get("weights"))
+            config = records.read(folder / "config.json", TrialConfig, "repair it, or move its folder away")
+            begun.add(config.start.weights)
     found = []
     for path in sorted((store / WEIGHTS).glob("*.safetensors")):
         if path.stem not in begun and files.checksum(path) == path.stem:

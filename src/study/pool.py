@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from src.evaluation.criterion import Criterion, Protocol
+from src.runtime.records import Config, Count, Number, closed
+from src.study.results import ProbeDefinition, Status
+from src.trial.config import Space
 
 Floats = NDArray[np.float64]
 
@@ -29,24 +33,31 @@ class Snapshot:
     collapsed: bool = False  # by the gate
 
 
+@closed
 @dataclass(frozen=True)
-class TrialResult:
-    """One trial of a pool."""
+class TrialFacts:
+    """What a kept table has of every trial in columns of the same names."""
 
-    number: int  # in its study
+    number: Count  # in its study
     trial: str  # its hash
     configuration: str  # a hash of everything but the seed: trials that share it are repetitions
-    seed: int
+    seed: Count
     method: str
-    status: str  # complete, collapsed, diverged, stopped
+    status: Status
     reason: str
     overrides: list[str]
-    knobs: dict[str, Any]  # the flat configuration
-    dimensions: dict[str, int]  # of h and z
+    dimensions: dict[Space, int]  # numbers of features
     loss_definition: str
-    numerics: dict[str, Any]  # torch release, checksum of the training code, device, threads
-    evaluation_flops: float
-    seconds: float | None  # of training; machines differ, so nothing is decided by it
+    numerics: Config  # torch release, checksum of the training code, device, threads
+    evaluation_flops: Number
+    seconds: Number | None  # of training; machines differ, so nothing is decided by it
+
+
+@dataclass(frozen=True)
+class TrialResult(TrialFacts):
+    """One trial of a pool."""
+
+    knobs: Config  # the flat configuration
     snapshots: list[Snapshot]
     halves: dict[str, list[float]]  # column -> its values on random halves of the images, last snapshot
     refused: dict[str, str]  # column -> why it has no value on the last snapshot
@@ -60,22 +71,27 @@ class TrialResult:
         return self.snapshots[snapshot].criteria.get(column) if self.snapshots else None
 
 
+@closed
 @dataclass(frozen=True)
-class Pool:
-    """Trials that were measured alike. ``criteria`` holds the definitions in conf/criterion/, by name."""
+class PoolFacts:
+    """What a pool's trials share."""
 
-    name: str
-    data: str
-    criteria: dict[str, dict[str, Any]]
-    protocol: dict[str, Any]
-    probes: dict[str, Any]
+    data: str  # the packed data set's name
+    criteria: dict[str, Criterion]  # by name
+    protocol: Protocol
+    probes: dict[str, ProbeDefinition]  # empty where nobody probed, or nobody may look
+    test_sources: int  # source images in test
+    identity: str  # of the study: its search space, sampler, criterion and protocol
+    default: str | None  # the default configuration, where the study has one
+    label_files: dict[str, Config]  # label budget -> its file's checksum and how it was scored
+
+
+@dataclass(frozen=True)
+class Pool(PoolFacts):
+    """Trials that were measured alike."""
+
+    name: str  # of the study
     members: list[TrialResult]
-    test_sources: int = 0
-    identity: str = ""  # of the study: its search space, sampler, criterion and protocol
-    default: str | None = None  # the default configuration, where the study has one
-    label_files: dict[str, Any] = field(
-        default_factory=dict
-    )  # label budget -> its file's checksum and how it was scored
 
     @cached_property
     def healthy(self) -> list[TrialResult]:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.runtime import files, records
+from src.runtime.records import closed
+
+
+@closed
+@dataclass(frozen=True)
+class StoreUser:
+    """used-by/<hash>.json of a store."""
+
+    runs: str  # a folder of studies, relative to the store
+
 
 FOLDER = "used-by"  # of the store; a file for each folder of studies
 
@@ -15,13 +26,13 @@ def register(store: Path, runs: Path) -> None:
     place = os.path.relpath(runs.resolve(), store.resolve())
     path = store / FOLDER / f"{files.fingerprint(place)}.json"
     if not path.exists():
-        files.write_json(path, {"runs": place})
+        files.write_json(path, StoreUser(place))
 
 
 def users(store: Path) -> dict[Path, Path]:
     """Every noted folder of studies -> the file that notes it. Raises ValueError where a note can't be read."""
     found = {}
     for path in sorted((store / FOLDER).glob(f"{'[0-9a-f]' * 16}.json")):
-        note = records.read(path, records.StoreUser, "delete it and run the python -m src.train of a study once more")
-        found[Path(os.path.normpath(store.resolve() / note["runs"]))] = path
+        note = records.read(path, StoreUser, "delete it and run the python -m src.train of a study once more")
+        found[Path(os.path.normpath(store.resolve() / note.runs))] = path
     return found

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from src.data.pack import Manifest, read_manifest
-from src.evaluation.snapshots import Evaluation
-from src.runtime import files, records
-from src.runtime.records import Selection
-from src.study.log import read_study
-from src.study.pool import LABELS, Pool, Snapshot, TrialResult
-from src.trial.identity import (
-    Trial,
-    configuration,
-    dimensions,
-    evaluation_flops,
-    knobs,
-    loss_definition,
-    part_name,
-    read_trial,
-)
-
-BUDGET_FORMAT = 2
+from src.data.source import SPLITS
+from src.evaluation.criterion import filling
+from src.evaluation.embeddings import evaluation_flops
+from src.evaluation.measurements import Measurements
+from src.runtime import files
+from src.runtime.records import Config
+from src.runtime.stats import by_group
+from src.study.log import StudyData, StudyEntry, StudyFile, read_study
+from src.study.pool import LABELS, Floats, Pool, Snapshot, TrialResult
+from src.study.results import LabelFile, ProbeFile, Selection, Status
+from src.trial.identity import Trial, configuration, knobs, loss_definition, part_name, read_trial
+from src.trial.method import dimensions
 
 
 class Entry(NamedTuple):
@@ -33,15 +29,20 @@ class Entry(NamedTuple):
 
     number: int
     overrides: list[str]
-    status: str  # complete, collapsed, diverged, stopped
+    status: Status
     reason: str
     trial: Trial
-    evaluation: Evaluation
+    measurements: Measurements
 
     @property
     def trained(self) -> bool:
         """Whether the trial has weights worth measuring."""
         return self.status in ("complete", "collapsed")
+
+    @property
+    def steps(self) -> list[int]:
+        """Those of its snapshots; empty where there are none worth measuring."""
+        return self.trial.snapshot_steps() if self.trained else []
 
 
 class StoredStudy:
@@ -51,34 +52,39 @@ class StoredStudy:
     """
 
     def __init__(self, folder: Path, trusted: Iterable[str] = ()) -> None:
-        study: Any = read_study(folder)
+        study = read_study(folder)
         self.trusted = list(trusted)
         _check_places(folder, study, self.trusted)
-        self.folder, self.name, self.criterion = folder, str(study["study"]), str(study["criterion"])
-        self.identity = files.fingerprint(study["identity"])
-        self.default: str | None = study["identity"].get("default")  # a trial's hash; none in studies by hand
-        self.protocol: dict[str, Any] = study["evaluation"]
-        self.criteria: dict[str, dict[str, Any]] = {criterion["name"]: criterion for criterion in study["criteria"]}
-        self.folders: dict[str, str] = study["folders"]
-        self.manifest = _manifest(study["data"])
-        store = Path(study["folders"]["store"])
-        self.entries = [self._entry(entry, store) for entry in study["trials"]]
+        self.folder, self.name = folder, study.study
+        self.identity = files.fingerprint(study.identity)
+        self.default = study.identity.get("default")  # a trial's hash; none in studies by hand
+        self.supervises = study.identity.get("supervises")  # another study's identity, of a reference with labels
+        self.protocol, self.folders = study.evaluation, study.folders
+        self.criteria = {criterion.name: criterion for criterion in study.criteria}
+        self.guide = filling(study.criteria, study.criterion)
+        self.manifest = _manifest(study.data)
+        store = Path(study.folders.store)
+        self.entries = [self._entry(entry, store) for entry in study.trials]
 
-    def _entry(self, entry: dict[str, Any], store: Path) -> Entry:
-        trial = read_trial(store / entry["trial"])
-        if entry["status"] != "stopped" and trial.record() is None:
+    def _entry(self, entry: StudyEntry, store: Path) -> Entry:
+        trial = read_trial(store / entry.trial)
+        if entry.status != "stopped" and trial.record() is None:
             raise ValueError(
-                f"trial {entry['number']} ({trial.key}) of study {self.name} is not finished in {store}: "
+                f"trial {entry.number} ({trial.key}) of study {self.name} is not finished in {store}: "
                 f"run its python -m src.train again"
             )
-        evaluation = Evaluation(trial, self.manifest, self.protocol, list(self.criteria.values()))
-        return Entry(entry["number"], entry["overrides"], entry["status"], entry["reason"], trial, evaluation)
+        measurements = Measurements(trial, self.protocol, list(self.criteria.values()))
+        return Entry(entry.number, entry.overrides, entry.status, entry.reason, trial, measurements)
+
+    def trial(self, key: str) -> Trial:
+        """The trial of a hash; the study lists it."""
+        return next(entry.trial for entry in self.entries if entry.trial.key == key)
 
 
-def _check_places(folder: Path, study: Any, trusted: list[str]) -> None:
+def _check_places(folder: Path, study: StudyFile, trusted: list[str]) -> None:
     """Raise ValueError where a record, which may have come from anywhere, names a folder anywhere."""
     believed = [place.resolve() for place in (Path(), folder.parent, *map(Path, trusted))]
-    named = study["folders"] | {"data": study["data"]["folder"]}
+    named = {"store": study.folders.store, "mlruns": study.folders.mlruns, "data": study.data.folder}
     for kind, place in named.items():
         if not any(Path(place).resolve().is_relative_to(known) for known in believed):
             raise ValueError(
@@ -87,9 +93,9 @@ def _check_places(folder: Path, study: Any, trusted: list[str]) -> None:
             )
 
 
-def check_current(chosen: dict[str, Any], study: StoredStudy | Pool) -> None:
+def check_current(chosen: Selection, study: StoredStudy | Pool) -> None:
     """Raise ValueError where a selection.json was made of another search under the same name."""
-    if chosen.get("identity") != study.identity:
+    if chosen.identity != study.identity:
         raise ValueError(
             f"selection.json of study {study.name} was made of another search: "
             f"run python -m src.selection study={study.name} again"
@@ -102,116 +108,117 @@ def next_command(study: StoredStudy) -> str:
     return f"python -m src.{stage} study={study.name}"
 
 
-def read_budgets(study: StoredStudy) -> dict[str, Any]:
-    """budget.json's files; empty where there is none. Raises ValueError where an earlier version wrote it."""
-    path = study.folder / "budget.json"
-    if not path.exists():
-        return {}
-    return dict(records.read(path, records.BudgetFile, f"run python -m src.budget study={study.name} again")["files"])
-
-
-def read_selection(folder: Path) -> Selection:
-    """selection.json. Raises ValueError where there is none or it isn't one."""
-    path = folder / "selection.json"
-    if not path.exists():
-        raise ValueError(f"{path} is missing: run python -m src.selection study={folder.name} first")
-    return records.read(path, Selection, f"run python -m src.selection study={folder.name} again")
-
-
-def unlabelled_pool(study: StoredStudy, budgets: dict[str, Any]) -> Pool:
+def unlabelled_pool(study: StoredStudy, budgets: Mapping[str, LabelFile]) -> Pool:
     """The study without probe's scores: all that selection may see, with budget.json's files where it may see those."""
-    members = [_member(study, entry, {}, None, budgets) for entry in study.entries]
-    return Pool(probes={}, members=members, **_shared(study, budgets))
+    members = [_result(study, entry, _unprobed(study, entry), budgets) for entry in study.entries]
+    return _pool(study, members, budgets)
 
 
-def labelled_pool(study: StoredStudy, probed: dict[str, Any], group: np.ndarray, budgets: dict[str, Any]) -> Pool:
+def labelled_pool(study: StoredStudy, probed: ProbeFile, group: np.ndarray, budgets: Mapping[str, LabelFile]) -> Pool:
     """The study with probe.json's scores on val, whose images belong to ``group``, and budget.json's."""
-    members = [_member(study, e, probed["trials"].get(e.trial.key, {}), group, budgets) for e in study.entries]
+    members = []
+    for entry in study.entries:
+        snapshots = [_scored(snapshot, entry, probed, group) for snapshot in _unprobed(study, entry)]
+        members.append(_result(study, entry, snapshots, budgets))
+    return replace(_pool(study, members, budgets), probes=probed.probe, test_sources=study.manifest.splits.test.groups)
+
+
+def _pool(study: StoredStudy, members: list[TrialResult], budgets: Mapping[str, LabelFile]) -> Pool:
     return Pool(
-        probes=probed["probe"],
+        name=study.name,
+        data=study.manifest.name,
+        criteria=study.criteria,
+        protocol=study.protocol,
+        probes={},
         members=members,
-        test_sources=int(study.manifest.splits["test"]["groups"]),
-        **_shared(study, budgets),
+        test_sources=0,
+        identity=study.identity,
+        default=next((configuration(e.trial) for e in study.entries if e.trial.key == study.default), None),
+        label_files={name: _without_trials(file) for name, file in budgets.items()},
     )
 
 
-def _shared(study: StoredStudy, budgets: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": study.name,
-        "data": study.manifest.name,
-        "criteria": study.criteria,
-        "protocol": study.protocol,
-        "identity": study.identity,
-        "default": next((configuration(e.trial) for e in study.entries if e.trial.key == study.default), None),
-        "label_files": {name: {k: v for k, v in few.items() if k != "trials"} for name, few in budgets.items()},
-    }
+def _without_trials(file: LabelFile) -> Config:
+    plain = files.plain(file)
+    assert isinstance(plain, dict)
+    return {name: value for name, value in plain.items() if name != "trials"}
 
 
-def _member(
-    study: StoredStudy, entry: Entry, probed: dict[str, Any], group: np.ndarray | None, budgets: dict[str, Any]
-) -> TrialResult:
-    trial, evaluation = entry.trial, entry.evaluation
-    columns = {column: evaluation.column(column) for column in evaluation.keys}
-    facts = {column: evaluation.column(column, "facts") for column in columns}
-    steps = trial.snapshot_steps() if entry.trained else []
-    rows = {int(row["step"]): row for row in (trial.history() if steps else [])}
-    snapshots = [
-        Snapshot(
-            step=step,
-            images=step * trial.config["batch_size"],
-            flops=float(rows[step]["flops"]),
-            loss=rows[step].get("loss"),
-            criteria={column: values[step] for column, values in columns.items() if step in values},
-            probes={name: found["numbers"] for name, found in probed.get(str(step), {}).items()},
-            right={
-                name: _by_source(found["right"], group)
-                for name, found in probed.get(str(step), {}).items()
-                if group is not None and "right" in found
-            },
-            facts={f"{c}.{name}": v for c, of in facts.items() for name, v in of.get(step, {}).items()},
-            collapsed=bool(evaluation.collapse(step).get("reason")),
+def _unprobed(study: StoredStudy, entry: Entry) -> list[Snapshot]:
+    """An entry's snapshots with what was measured of them without labels."""
+    kept = entry.measurements
+    values = {column: kept.column(column) for column in kept.criteria}
+    facts = {column: kept.facts(column) for column in kept.criteria}
+    rows = {int(row["step"]): row for row in (entry.trial.history() if entry.steps else [])}
+    snapshots = []
+    for step in entry.steps:
+        verdict = kept.collapse(step)
+        snapshots.append(
+            Snapshot(
+                step=step,
+                images=step * entry.trial.config.batch_size,
+                flops=float(rows[step]["flops"]),
+                loss=rows[step].get("loss"),
+                criteria={column: of[step] for column, of in values.items() if step in of},
+                facts={f"{c}.{name}": value for c, of in facts.items() for name, value in of.get(step, {}).items()},
+                collapsed=verdict is not None and verdict.reason != "",
+            )
         )
-        for step in steps
-    ]
-    few = {name: found["trials"][trial.key] for name, found in budgets.items() if trial.key in found["trials"]}
-    timing = trial.folder / "timing.json"
+    return snapshots
+
+
+def _scored(snapshot: Snapshot, entry: Entry, probed: ProbeFile, group: np.ndarray) -> Snapshot:
+    scores = probed.of(entry.trial.key, snapshot.step)
+    return replace(
+        snapshot,
+        probes={name: score.numbers for name, score in scores.items()},
+        right={name: _by_source(score.right, group) for name, score in scores.items() if score.right is not None},
+    )
+
+
+def _by_source(right: str, group: np.ndarray) -> Floats:
+    return by_group(np.array([digit == "1" for digit in right]), group)
+
+
+def _result(
+    study: StoredStudy, entry: Entry, snapshots: list[Snapshot], budgets: Mapping[str, LabelFile]
+) -> TrialResult:
+    trial, kept = entry.trial, entry.measurements
+    few = {name: file.trials[trial.key] for name, file in budgets.items() if trial.key in file.trials}
+    halves: dict[str, list[float]] = {}
+    refused = {}
+    if snapshots:
+        last = snapshots[-1]
+        halves = {column: of[last.step] for column in kept.criteria if last.step in (of := kept.halves(column))}
+        refused = {column: kept.refusal(column) for column in kept.criteria if column not in last.criteria}
     return TrialResult(
         number=entry.number,
         trial=trial.key,
         configuration=configuration(trial),
-        seed=int(trial.config["seed"]),
+        seed=trial.config.seed,
         method=part_name(trial.config, "method"),
         status=entry.status,
         reason=entry.reason,
         overrides=entry.overrides,
         knobs=knobs(trial),
-        dimensions=dimensions(trial, study.manifest.shape),
+        dimensions=dimensions(trial.config, study.manifest.shape),
         loss_definition=loss_definition(trial),
-        numerics={name: trial.config[name] for name in ("torch", "source", "device", "threads")},
-        evaluation_flops=evaluation_flops(trial, study.manifest, study.protocol) * len(snapshots),
-        seconds=records.read(timing, records.Timing, "delete it")["train_seconds"] if timing.exists() else None,
+        numerics={name: trial.recorded[name] for name in ("torch", "source", "device", "threads")},
+        evaluation_flops=evaluation_flops(trial.config, study.manifest, study.protocol) * len(snapshots),
+        seconds=trial.seconds(),
         snapshots=snapshots,
-        halves={
-            name: v[steps[-1]] for name in columns if steps and steps[-1] in (v := evaluation.column(name, "halves"))
-        }
-        | {LABELS + name: scored["halves"] for name, scored in few.items()},
-        refused={name: evaluation.refusal(name) for name in columns if steps and steps[-1] not in columns[name]},
-        budgets={name: scored["skill"] for name, scored in few.items()},
+        halves=halves | {LABELS + name: scored.halves for name, scored in few.items()},
+        refused=refused,
+        budgets={name: scored.skill for name, scored in few.items()},
     )
 
 
-def _by_source(right: str, group: np.ndarray) -> np.ndarray:
-    from src.runtime.stats import by_group
-
-    return by_group(np.array([digit == "1" for digit in right]), group)
-
-
-def _manifest(data: dict[str, Any]) -> Manifest:
-    manifest = read_manifest(Path(data["folder"]))
-    for split, entry in data["splits"].items():
-        if manifest.splits[split]["checksum"] != entry["checksum"]:
+def _manifest(data: StudyData) -> Manifest:
+    manifest = read_manifest(Path(data.folder))
+    for split in SPLITS:
+        if manifest.splits[split].checksum != data.splits[split].checksum:
             raise ValueError(
                 f"{manifest.folder}/images has another {split} split than the study was trained on: "
-                f"pack {data['name']} as it was with python -m src.prepare, or train again"
+                f"pack {data.name} as it was with python -m src.prepare, or train again"
             )
     return manifest

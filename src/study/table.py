@@ -3,53 +3,56 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import JsonValue
 
 from src.runtime import files
-from src.runtime.records import TableFacts, checked
-from src.study.pool import LABELS, Pool, Snapshot, TrialResult
+from src.runtime.records import Config, Name, closed, parsed
+from src.study.pool import LABELS, Floats, Pool, PoolFacts, Snapshot, TrialFacts, TrialResult
 
-FORMAT = 2
-MEMBER = (
-    *("number", "trial", "configuration", "seed", "method", "status", "reason", "dimensions", "loss_definition"),
-    *("numerics", "evaluation_flops", "seconds", "overrides"),
-)
-AS_JSON = ("dimensions", "numerics", "overrides")
-SNAPSHOT = ("step", "images", "flops", "loss", "collapsed")
-PARTS = 240
+FORMAT: Literal[2] = 2
+ANEW = "make evidence writes one"
+PARTS = 240  # of a source image, in which the share right of it is kept
+
+Cell = str | int | float | bool | bytes | list[float] | None
+Cells = dict[str, Cell]  # a row by column
 
 
-def write_table(path: Path, pools: list[Pool], facts: dict[str, Any]) -> None:
+@closed
+@dataclass(frozen=True)
+class TableFacts:
+    """The metadata."""
+
+    format: Literal[2]
+    facts: Config  # whatever it was written with
+    pools: dict[Name, PoolFacts]
+
+
+AS_JSON = ("dimensions", "numerics", "overrides")  # columns of text
+TRIAL = tuple(field.name for field in fields(TrialFacts))
+
+
+def write_table(path: Path, pools: list[Pool], facts: Config) -> None:
     """One row for each snapshot of each trial (one without a snapshot for a trial that has none), atomically."""
     rows = [row for pool in pools for row in _rows(pool)]
     names = dict.fromkeys(name for row in rows for name in row)
-    about = {
-        "format": FORMAT,
-        "facts": facts,
-        "pools": {
-            pool.name: {
-                "data": pool.data,
-                "criteria": pool.criteria,
-                "protocol": pool.protocol,
-                "probes": pool.probes,
-                "test_sources": pool.test_sources,
-                "identity": pool.identity,
-                "default": pool.default,
-                "label_files": pool.label_files,
-            }
-            for pool in pools
-        },
-    }
     table = pa.table({name: pa.array([row.get(name) for row in rows], type=_type(name)) for name in names})
+    about = TableFacts(FORMAT, facts, {pool.name: _facts(pool) for pool in pools})
     table = table.replace_schema_metadata({b"stepwise": files.to_json(about)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=19, write_page_checksum=True)
     files.write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def _facts(pool: Pool) -> PoolFacts:
+    return PoolFacts(**{field.name: getattr(pool, field.name) for field in fields(PoolFacts)})
 
 
 def _type(name: str) -> pa.DataType | None:
@@ -57,63 +60,64 @@ def _type(name: str) -> pa.DataType | None:
     return pa.list_(pa.float32()) if name.startswith("halves.") else None
 
 
-def _rows(pool: Pool) -> list[dict[str, Any]]:
+def _rows(pool: Pool) -> list[Cells]:
     rows = []
     for member in pool.members:
-        shared = {name: getattr(member, name) for name in MEMBER}
-        shared |= {name: json.dumps(shared[name], sort_keys=True) for name in AS_JSON}
-        shared |= {f"config.{knob}": _cell(value) for knob, value in member.knobs.items()}
-        for number, snapshot in enumerate(member.snapshots or [None]):
-            row = {"study": pool.name, **shared}
-            if snapshot is not None:
-                row |= {name: getattr(snapshot, name) for name in SNAPSHOT}
-                row |= {f"criterion.{column}": value for column, value in snapshot.criteria.items()}
-                row |= {f"fact.{fact}": value for fact, value in snapshot.facts.items()}
-                row |= {f"probe.{p}.{n}": v for p, numbers in snapshot.probes.items() for n, v in numbers.items()}
-                row |= {f"right.{probe}": _pack(right) for probe, right in snapshot.right.items()}
-            if snapshot is None or number == len(member.snapshots) - 1:
-                row |= {f"halves.{column}": values for column, values in member.halves.items()}
-                row |= {f"budget.{budget}": skill for budget, skill in member.budgets.items()}
-                row["refused"] = json.dumps(member.refused, sort_keys=True)
-            rows.append(row)
+        shared: Cells = {"study": pool.name} | {name: getattr(member, name) for name in TRIAL}
+        shared |= {name: json.dumps(getattr(member, name), sort_keys=True) for name in AS_JSON}
+        shared |= {f"config.{knob}": json.dumps(value) for knob, value in member.knobs.items()}
+        own = [shared | _of_snapshot(snapshot) for snapshot in member.snapshots] or [shared]
+        own[-1] = own[-1] | _of_the_last(member)
+        rows += own
     return rows
 
 
-def _cell(value: Any) -> str:
-    return json.dumps(value)
+def _of_snapshot(snapshot: Snapshot) -> Cells:
+    cells: Cells = {"step": snapshot.step, "images": snapshot.images, "flops": snapshot.flops}
+    cells |= {"loss": snapshot.loss, "collapsed": snapshot.collapsed}
+    cells |= {f"criterion.{column}": value for column, value in snapshot.criteria.items()}
+    cells |= {f"fact.{fact}": value for fact, value in snapshot.facts.items()}
+    cells |= {f"probe.{probe}.{n}": value for probe, numbers in snapshot.probes.items() for n, value in numbers.items()}
+    return cells | {f"right.{probe}": _pack(right) for probe, right in snapshot.right.items()}
 
 
-def _pack(right: np.ndarray) -> bytes:
+def _of_the_last(member: TrialResult) -> Cells:
+    cells: Cells = {f"halves.{column}": values for column, values in member.halves.items()}
+    cells |= {f"budget.{budget}": skill for budget, skill in member.budgets.items()}
+    return cells | {"refused": json.dumps(member.refused, sort_keys=True)}
+
+
+def _pack(right: Floats) -> bytes:
     """Shares as 240ths: exact for a source image with 1 to 6, 8, 10, 12 or 15 copies, else within 0.002."""
     return np.round(right * PARTS).astype(np.uint8).tobytes()
 
 
-def _unpack(packed: bytes) -> np.ndarray:
+def _unpack(packed: bytes) -> Floats:
     return np.frombuffer(packed, dtype=np.uint8) / PARTS
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_about(path: Path) -> TableFacts:
     """What the table says of itself: its pools' criteria, protocol and probes, and the facts it was written with.
 
     Raises ValueError where the file isn't such a table.
     """
     if not path.exists():
-        raise ValueError(f"table={path} doesn't exist: make evidence writes one")
+        raise ValueError(f"table={path} doesn't exist: {ANEW}")
     try:
-        about = json.loads((pq.read_schema(path).metadata or {})[b"stepwise"])
-        found = about["format"]
+        about = (pq.read_schema(path).metadata or {})[b"stepwise"]
+        found = json.loads(about)["format"]
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a trial table ({error}): make evidence writes one") from None
+        raise ValueError(f"{path} is not a trial table ({error}): {ANEW}") from None
     if found != FORMAT:
-        raise ValueError(f"{path} is a trial table of format {found}, not {FORMAT}: make evidence writes one")
-    return dict(checked(about, TableFacts, f"the metadata of {path}", "make evidence writes one"))
+        raise ValueError(f"{path} is a trial table of format {found}, not {FORMAT}: {ANEW}")
+    return parsed(about, TableFacts, f"the metadata of {path}", ANEW)
 
 
 def read_pool(path: Path, study: str, *, probes: bool, budgets: bool) -> Pool:
     """A study of the table; without ``probes`` nothing that a label of val decided is even read from the file."""
     about = read_about(path)
-    if study not in about["pools"]:
-        raise ValueError(f"study must be one of {', '.join(sorted(about['pools']))} in {path}, got {study!r}")
+    if study not in about.pools:
+        raise ValueError(f"study must be one of {', '.join(sorted(about.pools))} in {path}, got {study!r}")
     hidden = (*(() if probes else ("probe.", "right.")), *(() if budgets else ("budget.", f"halves.{LABELS}")))
     try:
         wanted = [name for name in pq.read_schema(path).names if not hidden or not name.startswith(hidden)]
@@ -121,49 +125,56 @@ def read_pool(path: Path, study: str, *, probes: bool, budgets: bool) -> Pool:
         frame = pq.read_table(path, columns=wanted, filters=own, page_checksum_verification=True).to_pylist()
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}): make evidence writes it anew") from None
-    by_number: dict[int, list[dict[str, Any]]] = {}
+    by_number: dict[Cell, list[Cells]] = {}
     for row in frame:
         kept = {name: value for name, value in row.items() if value is not None}
         by_number.setdefault(kept["number"], []).append(kept)
-    definition = dict(about["pools"][study].items())
     try:
         members = [_member(rows) for rows in by_number.values()]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): make evidence writes it anew") from None
-    return Pool(name=study, members=members, **definition)
+    return Pool(**vars(about.pools[study]), name=study, members=members)
 
 
-def _member(rows: list[dict[str, Any]]) -> TrialResult:
+def _member(rows: list[Cells]) -> TrialResult:
     last = rows[-1]
-    shared: dict[str, Any] = {name: last.get(name) for name in MEMBER}
-    shared |= {name: json.loads(str(shared[name])) for name in AS_JSON}
-    snapshots = [
-        Snapshot(
-            **{name: row[name] for name in SNAPSHOT if name != "loss"},
-            loss=row.get("loss"),
-            criteria=_prefixed(row, "criterion."),
-            probes=_nested(_prefixed(row, "probe.")),
-            right={name: _unpack(packed) for name, packed in _prefixed(row, "right.").items()},
-            facts=_prefixed(row, "fact."),
-        )
-        for row in rows
-        if "step" in row
-    ]
+    plain: dict[str, JsonValue] = {name: cast(JsonValue, last.get(name)) for name in TRIAL if name not in AS_JSON}
+    plain |= {name: json.loads(str(last[name])) for name in AS_JSON}
+    own = parsed(json.dumps(plain).encode(), TrialFacts, f"trial {last['number']!r}", ANEW)
     return TrialResult(
-        **shared,
-        knobs={name: json.loads(value) for name, value in _prefixed(last, "config.").items()},
-        snapshots=snapshots,
-        halves=_prefixed(last, "halves."),
-        refused=json.loads(last["refused"]),
-        budgets=_prefixed(last, "budget."),
+        **vars(own),
+        knobs={name: json.loads(str(value)) for name, value in _prefixed(last, "config.").items()},
+        snapshots=[_snapshot(row) for row in rows if "step" in row],
+        halves={name: cast(list[float], values) for name, values in _prefixed(last, "halves.").items()},
+        refused=json.loads(str(last["refused"])),
+        budgets=_numbers(last, "budget."),
     )
 
 
-def _prefixed(row: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _snapshot(row: Cells) -> Snapshot:
+    step, images, flops = (cast(int, row[name]) for name in ("step", "images", "flops"))
+    return Snapshot(
+        step=step,
+        images=images,
+        flops=flops,
+        loss=cast(float | None, row.get("loss")),
+        collapsed=bool(row["collapsed"]),
+        criteria=_numbers(row, "criterion."),
+        probes=_by_probe(_numbers(row, "probe.")),
+        right={name: _unpack(cast(bytes, packed)) for name, packed in _prefixed(row, "right.").items()},
+        facts=_numbers(row, "fact."),
+    )
+
+
+def _prefixed(row: Cells, prefix: str) -> Cells:
     return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
 
 
-def _nested(numbers: dict[str, float]) -> dict[str, dict[str, float]]:
+def _numbers(row: Cells, prefix: str) -> dict[str, float]:
+    return cast(dict[str, float], _prefixed(row, prefix))
+
+
+def _by_probe(numbers: Mapping[str, float]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for name, value in numbers.items():
         probe, _, number = name.partition(".")

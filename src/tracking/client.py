@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -39,6 +39,16 @@ class Point(NamedTuple):
     step: int  # images seen
 
 
+class Run(NamedTuple):
+    """What a trial's run holds."""
+
+    key: str  # the trial's hash
+    name: str
+    params: Mapping[str, object]
+    tags: dict[str, str]
+    points: list[Point]
+
+
 class Tracking:
     """The MLflow runs of one study: a parent, and a child for each trial.
 
@@ -55,27 +65,17 @@ class Tracking:
         self._warned = False
         self._quiet_until = 0.0
 
-    def trial(
-        self,
-        key: str,
-        name: str,
-        *,
-        params: dict[str, Any],
-        tags: dict[str, str],
-        points: Iterable[Point],
-        status: str | None = None,
-        artifacts: Callable[[Path], None] | None = None,
-    ) -> bool:
+    def trial(self, of: Run, *, status: str | None = None, artifacts: Callable[[Path], None] | None = None) -> bool:
         """Bring a trial's child run up to date; ``status`` and ``artifacts`` end it. False where MLflow fails."""
 
         def mirror() -> None:
-            run = self._run(key, name, parent=self._run("", self.study))
+            run = self._run(of.key, of.name, parent=self._run("", self.study))
             there = self._api().get_run(run)
             if status is not None and there.info.status in ("FINISHED", "FAILED"):
-                late = [point for point in points if point.name not in there.data.metrics]  # a criterion added since
+                late = [point for point in of.points if point.name not in there.data.metrics]  # a criterion added since
                 self._send(run, {}, {}, late)
                 return
-            self._send(run, params, tags, points)
+            self._send(run, of.params, of.tags, of.points)
             if artifacts is not None:
                 self._artifacts(run, artifacts)
             if status is not None:
@@ -88,7 +88,7 @@ class Tracking:
         """Add metrics or tags to a trial that was mirrored before, or to the parent (key "")."""
         return self._try(lambda: self._send(self._run(key, key or self.study), {}, tags or {}, points))
 
-    def finish(self, *, params: dict[str, Any], tags: dict[str, str]) -> bool:
+    def finish(self, *, params: Mapping[str, object], tags: dict[str, str]) -> bool:
         """Bring the parent run up to date and end it."""
 
         def mirror() -> None:
@@ -207,7 +207,7 @@ class Tracking:
             }
         return self._sent[run]
 
-    def _send(self, run: str, params: dict[str, Any], tags: dict[str, str], points: Iterable[Point]) -> None:
+    def _send(self, run: str, params: Mapping[str, object], tags: dict[str, str], points: Iterable[Point]) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)

@@ -2,98 +2,101 @@
 
 from __future__ import annotations
 
-import csv
 import platform
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import yaml
 
 from src.evaluation.embeddings import SPACES
-from src.evaluation.snapshots import Evaluation
+from src.evaluation.measurements import Measurements
 from src.runtime import files
 from src.runtime.owned import LIST
+from src.runtime.records import Config, Step
+from src.study.results import ProbeScores, Status
 from src.study.stored import Entry, StoredStudy
-from src.tracking.client import Point, Tracking, git_tags
-from src.trial.identity import Trial, flatten, part_name
+from src.tracking.client import Point, Run, Tracking, git_tags
+from src.trial.identity import History, Trial, flatten, names, part_name
 
 VERSIONS = ("torch", "torchvision", "numpy", "hydra-core", "optuna", "mlflow-skinny")
 CLOCKS = ("step", "images")  # what rows are told apart by
 
 
+class Ended(NamedTuple):
+    """How a trial ended, by its study."""
+
+    status: Status
+    reason: str
+
+
 def run_name(number: int, trial: Trial) -> str:
-    parts = " ".join(part_name(trial.config, part) for part in ("method", "model"))
-    return f"{number:03d} {trial.key[:8]} {parts}"
+    return f"{number:03d} {trial.key[:8]} {part_name(trial.config, 'method')} {part_name(trial.config, 'model')}"
 
 
-def parameters(trial: Trial) -> dict[str, Any]:
+def parameters(trial: Trial) -> Config:
     """The trial's own settings, without what is a tag."""
     tagged = ("data", "device", "threads", "processes", "torch", "source", "seed")
-    names = {f"{part}.name": part_name(trial.config, part) for part in ("method", "model", "optimizer")}
-    return flatten({key: value for key, value in trial.config.items() if key not in tagged}) | names
+    return flatten({key: value for key, value in trial.recorded.items() if key not in tagged}) | names(trial)
 
 
 def tags(number: int, trial: Trial) -> dict[str, str]:
     config = trial.config
     return {
         "number": str(number),
-        "data.checksum": config["data"].get("pretrain") or config["data"]["probe"],
-        "seed": str(config["seed"]),
-        "device": config["device"],
-        "threads": str(config["threads"]),
-        "processes": str(config["processes"]),
+        "data.checksum": config.data.checksum,
+        "seed": str(config.seed),
+        "device": config.device,
+        "threads": str(config.threads),
+        "processes": str(config.processes),
         "version.python": platform.python_version(),
         **{f"version.{name}": version(name) for name in VERSIONS},
-        "source": config["source"],
+        "source": config.source,
         **git_tags(),
     }
 
 
-def points(rows: list[dict[str, float]], evaluation: Evaluation) -> list[Point]:
+def points(rows: History, measurements: Measurements) -> list[Point]:
     """The history's rows and every measured criterion, by images seen."""
-    batch = evaluation.trial.config["batch_size"]
+    batch = measurements.trial.config.batch_size
     found = [
         Point(f"train/{name}", row[name], int(row["images"])) for row in rows for name in row if name not in CLOCKS
     ]
-    for name in evaluation.criteria:
-        for kind, suffix in (("value", ""), ("own", "_own")):
-            column = evaluation.column(name, kind)
+    for name in measurements.criteria:
+        for suffix, column in (("", measurements.column(name)), ("_own", measurements.own(name))):
             found += [Point(f"criterion/{name}{suffix}", value, step * batch) for step, value in column.items()]
-        for step, facts in evaluation.column(name, "facts").items():
+        for step, facts in measurements.facts(name).items():
             found += [Point(f"criterion/{name}.{fact}", value, step * batch) for fact, value in facts.items()]
     return found
 
 
-def write_artifacts(folder: Path, rows: list[dict[str, float]], evaluation: Evaluation) -> None:
+def write_artifacts(folder: Path, rows: History, measurements: Measurements) -> None:
     """Resolved config, history with criteria, spectrum, last weights and a figure."""
     from src.runtime.figure_style import save, trial_figure
 
-    trial = evaluation.trial
-    (folder / "config.yaml").write_text(yaml.safe_dump(trial.config, sort_keys=False))
-    history = joined_history(rows, evaluation)
-    with (folder / "history.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in history for key in row)))
-        table.writeheader()
-        table.writerows(history)
-    files.write_json(folder / "spectrum.json", {space: evaluation.spectrum(space) for space in SPACES})
+    trial = measurements.trial
+    (folder / "config.yaml").write_text(yaml.safe_dump(trial.recorded, sort_keys=False))
+    history = joined_history(rows, measurements)
+    (folder / "history.csv").write_bytes(files.to_csv_of(history))
+    files.write_json(folder / "spectrum.json", {space: measurements.spectrum(space) for space in SPACES})
     if trial.snapshot_steps():
         shutil.copy(trial.snapshot_path(trial.snapshot_steps()[-1]), folder / "weights.safetensors")
     figure = trial_figure(
-        history, first_spaces(evaluation), evaluation.spectrum("z"), trial.config["batch_size"], trial.key
+        history, first_spaces(measurements), measurements.spectrum("z"), trial.config.batch_size, trial.key
     )
     save(figure, folder / "trial.png")
 
 
-def first_spaces(evaluation: Evaluation) -> list[str]:
+def first_spaces(measurements: Measurements) -> list[str]:
     """The columns of each criterion's published space."""
-    return [name for name, c in evaluation.criteria.items() if not c["spaces"] or name.endswith(f"_{c['spaces'][0]}")]
+    return [column for column, criterion in measurements.criteria.items() if column == criterion.filled[0]]
 
 
-def joined_history(rows: list[dict[str, float]], evaluation: Evaluation) -> list[dict[str, float]]:
+def joined_history(rows: History, measurements: Measurements) -> History:
     """The rows of a trial's history, with the criteria measured at their step."""
-    columns = {name: evaluation.column(name) for name in evaluation.criteria}
+    columns = {name: measurements.column(name) for name in measurements.criteria}
     return [
         row | {name: column[int(row["step"])] for name, column in columns.items() if int(row["step"]) in column}
         for row in rows
@@ -101,43 +104,35 @@ def joined_history(rows: list[dict[str, float]], evaluation: Evaluation) -> list
 
 
 def mirror_trial(
-    tracking: Tracking, number: int, rows: list[dict[str, float]], evaluation: Evaluation, ended: dict[str, Any] | None
+    tracking: Tracking, number: int, rows: History, measurements: Measurements, ended: Ended | None
 ) -> bool:
-    """Send what MLflow doesn't have yet; ``ended`` is the study's entry once the trial has ended."""
-    trial = evaluation.trial
-    labels: dict[str, str] = tags(number, trial)
+    """Send what MLflow doesn't have yet; ``ended`` once the trial has. False where MLflow fails."""
+    trial = measurements.trial
+    run = Run(trial.key, run_name(number, trial), parameters(trial), tags(number, trial), points(rows, measurements))
     if ended is None:
-        return tracking.trial(
-            trial.key, run_name(number, trial), params=parameters(trial), tags=labels, points=points(rows, evaluation)
-        )
-    return tracking.trial(
-        trial.key,
-        run_name(number, trial),
-        params=parameters(trial),
-        tags=labels | {"status": ended["status"], "reason": ended["reason"]},
-        points=points(rows, evaluation),
-        status="FAILED" if ended["status"] == "diverged" else "FINISHED",
-        artifacts=lambda folder: write_artifacts(folder, rows, evaluation),
-    )
+        return tracking.trial(run)
+    run.tags.update(status=ended.status, reason=ended.reason)
+    status = "FAILED" if ended.status == "diverged" else "FINISHED"
+    return tracking.trial(run, status=status, artifacts=lambda folder: write_artifacts(folder, rows, measurements))
 
 
 class StudyMirror:
     """What the stages after train add to the study's runs."""
 
     def __init__(self, study: StoredStudy) -> None:
-        self.tracking = Tracking(Path(study.folders["mlruns"]), study.name, study.identity)
+        self.tracking = Tracking(Path(study.folders.mlruns), study.name, study.identity)
 
-    def probed(self, entry: Entry, snapshots: dict[str, Any]) -> None:
+    def probed(self, entry: Entry, snapshots: Mapping[Step, ProbeScores]) -> None:
         """Add probe accuracies over training, and whatever of the trial MLflow missed."""
         if entry.status == "stopped":
             return
         self._catch_up(entry)
-        batch = entry.trial.config["batch_size"]
+        batch = entry.trial.config.batch_size
         scores = [
             Point(f"probe/{name}_{number}", value, int(step) * batch)
             for step, found in snapshots.items()
             for name, score in found.items()
-            for number, value in score["numbers"].items()
+            for number, value in score.numbers.items()
         ]
         self.tracking.add(entry.trial.key, points=scores)
 
@@ -163,5 +158,5 @@ class StudyMirror:
         self.tracking.attach(copy)
 
     def _catch_up(self, entry: Entry) -> None:
-        ended = {"status": entry.status, "reason": entry.reason}
-        mirror_trial(self.tracking, entry.number, entry.trial.history(), entry.evaluation, ended)
+        ended = Ended(entry.status, entry.reason)
+        mirror_trial(self.tracking, entry.number, entry.trial.history(), entry.measurements, ended)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import NamedTuple, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
+from pydantic import JsonValue
 
 GROUPS = ("method", "model", "optimizer")  # each option has a file in conf/space/<group>/
 CONDITION = re.compile(r"([\w.]+)(=|>)([\w.]+)")
@@ -25,13 +23,13 @@ class Term(NamedTuple):
     sign: str  # =, >
     value: str
 
-    def holds(self, drawn: Mapping[str, Any], config: DictConfig) -> bool:
+    def holds(self, drawn: Mapping[str, object], config: DictConfig) -> bool:
         """By what was drawn, or by the configuration where the key isn't swept."""
         chosen = config.hydra.runtime.choices
         found = drawn.get(self.name, chosen.get(self.name) or OmegaConf.select(config, self.name))
         if found is None:
             return False
-        return float(found) > float(self.value) if self.sign == ">" else _same(found, self.value)
+        return float(str(found)) > float(self.value) if self.sign == ">" else same(found, self.value)
 
 
 class Condition(NamedTuple):
@@ -40,7 +38,7 @@ class Condition(NamedTuple):
     terms: tuple[Term, ...]
     space: dict[str, Override]
 
-    def holds(self, drawn: Mapping[str, Any], config: DictConfig) -> bool:
+    def holds(self, drawn: Mapping[str, object], config: DictConfig) -> bool:
         return all(term.holds(drawn, config) for term in self.terms)
 
     def overrides(self) -> tuple[str, ...]:
@@ -53,39 +51,14 @@ class Condition(NamedTuple):
         return [f"{where}: {override.input_line}" for override in self.space.values()]
 
 
-class Conditional:
-    """The conditional part of this process's search space."""
-
-    conditions: ClassVar[list[Condition]] = []
-
-    @classmethod
-    def names(cls) -> set[str]:
-        return {name for condition in cls.conditions for name in condition.space}
-
-    @classmethod
-    def lines(cls) -> list[str]:
-        return [line for condition in cls.conditions for line in condition.lines()]
-
-
-def suggest(config: DictConfig, trial: Trial) -> None:
-    """Complete a proposal, as Hydra's sweeper asks for it: draw the keys that exist under what has been drawn."""
-    from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
-
-    for condition in Conditional.conditions:
-        if condition.holds(trial.params, config):
-            for name, override in condition.space.items():
-                trial._suggest(name, create_optuna_distribution_from_override(override))
-
-
-def take_out(config: DictConfig, folder: Path) -> None:
-    """Leave the sweeper the keys that always exist; what is conditional, on values or on a swept group's option, is
-    kept here. A key of the command line is unconditional.
+def split_off(config: DictConfig, folder: Path) -> tuple[dict[str, str], list[Condition]]:
+    """The keys that always exist, and what is conditional, on values or on a swept group's option. A key of the command
+    line is unconditional.
 
     Raises ValueError on a condition that can't be read.
     """
     given = parsed(config.hydra.overrides.task)
-    params: Any = OmegaConf.to_container(config.hydra.sweeper.params or {})
-    plain, conditions = _split(params, ())
+    plain, conditions = _split(_plain(config.hydra.sweeper.params or OmegaConf.create({})), ())
     swept = _of_params(plain) | given
     for group in GROUPS:
         override = swept.get(group)
@@ -101,14 +74,16 @@ def take_out(config: DictConfig, folder: Path) -> None:
         conditions = [condition for condition in conditions if not owned & condition.space.keys()]
         for option in override.sweep_iterator():
             conditions += _of_option(folder, group, str(option))
-    Conditional.conditions = [
+    kept = [
         Condition(terms, {name: override for name, override in space.items() if name not in given})
         for terms, space in conditions
     ]
-    _check_alike(Conditional.conditions, str(config.hydra.sweeper.sampler.sampler._target_))
-    config.hydra.sweeper.params = plain
-    if Conditional.conditions:
-        config.hydra.sweeper.custom_search_space = f"{__name__}.suggest"
+    _check_alike(kept, str(config.hydra.sweeper.sampler.sampler._target_))
+    return plain, kept
+
+
+def _plain(config: DictConfig) -> dict[str, JsonValue]:
+    return cast(dict[str, JsonValue], OmegaConf.to_container(config))
 
 
 def _check_alike(conditions: list[Condition], sampler: str) -> None:
@@ -128,28 +103,29 @@ def _check_alike(conditions: list[Condition], sampler: str) -> None:
                 )
 
 
-def _same(found: Any, value: str) -> bool:
+def same(one: object, other: object) -> bool:
+    """Whether a choice, which Optuna keeps as text, is a configured value."""
     try:
-        return float(found) == float(value)
+        return float(str(one)) == float(str(other))
     except ValueError:
-        return str(found).lower() == value.lower()
+        return str(one).lower() == str(other).lower()
 
 
 def _of_option(folder: Path, group: str, option: str) -> list[Condition]:
     """An option's keys, under the condition that it is chosen."""
     path = folder / group / f"{option}.yaml"
-    params: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else None
+    params = _plain(cast(DictConfig, OmegaConf.load(path))) if path.exists() else {}
     chosen = (Term(group, "=", option),)
-    plain, nested = _split(params or {}, chosen)
+    plain, nested = _split(params, chosen)
     return [Condition(chosen, _of_params(plain)), *nested]
 
 
-def _split(params: Mapping[str, Any], terms: tuple[Term, ...]) -> tuple[dict[str, Any], list[Condition]]:
+def _split(params: Mapping[str, JsonValue], terms: tuple[Term, ...]) -> tuple[dict[str, str], list[Condition]]:
     """Plain keys, and the conditions among them: ``method.local_views>0: {augmentation.local.size: ...}``."""
     plain, conditions = {}, []
     for key, value in params.items():
-        if not isinstance(value, Mapping):
-            plain[key] = value
+        if not isinstance(value, dict):
+            plain[key] = str(value)
             continue
         found = CONDITION.fullmatch(key)
         if found is None:
@@ -158,7 +134,7 @@ def _split(params: Mapping[str, Any], terms: tuple[Term, ...]) -> tuple[dict[str
     return plain, conditions
 
 
-def _of_params(params: Mapping[str, Any]) -> dict[str, Override]:
+def _of_params(params: Mapping[str, JsonValue]) -> dict[str, Override]:
     return parsed(f"{key}={value}" for key, value in params.items())
 
 

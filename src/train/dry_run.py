@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import resource
 import time
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from torch.optim import Optimizer
 
 from src.data.pack import Manifest
+from src.evaluation.criterion import Protocol
+from src.evaluation.embeddings import evaluation_flops
 from src.runtime.console import make_console
+from src.runtime.records import Count, Hash, Number, closed
 from src.study.tables import shorten
-from src.trial.identity import Trial, evaluation_flops, trial_flops
+from src.trial.identity import Trial
+from src.trial.method import trial_flops
 from src.trial.run import prepare, training_steps
 
 if TYPE_CHECKING:
@@ -22,27 +27,45 @@ if TYPE_CHECKING:
 TIMED_STEPS = 3
 
 
-class Forecast(NamedTuple):
+@closed
+@dataclass(frozen=True)
+class Forecast:
     """One trial's predicted cost."""
 
-    number: int
+    number: Count
     overrides: list[str]
-    key: str
+    trial: Hash
     finished: bool  # already in the store: costs nothing
-    flops: int  # training
-    seconds: float  # training and evaluation
-    disk: int  # bytes kept
-    memory: int  # peak bytes of this process so far
+    flops: Count  # training
+    seconds: Number  # training and evaluation
+    disk: Count  # bytes kept
+    memory: Count  # peak bytes of this process so far
+
+
+@closed
+@dataclass(frozen=True)
+class ForecastFile:
+    """What a dry run foretells of every trial that it would train."""
+
+    trials: list[Forecast]
+
+    @property
+    def flops(self) -> int:
+        return sum(trial.flops for trial in self.trials)
+
+    @property
+    def seconds(self) -> float:
+        return sum(trial.seconds for trial in self.trials)
 
 
 def forecast(
-    number: int, overrides: list[str], trial: Trial, manifest: Manifest, protocol: dict[str, Any], device: str
+    number: int, overrides: list[str], trial: Trial, manifest: Manifest, protocol: Protocol, device: str
 ) -> Forecast:
     """Count a trial's operations and time its first steps; nothing is written."""
-    step = trial_flops(trial, manifest)
+    step = trial_flops(trial.config, manifest)
     method, optimizer = prepare(trial, manifest, device)
-    evaluations = trial.config["schedule"]["evaluations"]
-    measuring = evaluation_flops(trial, manifest, protocol) * evaluations
+    evaluations = trial.config.training()[1].evaluations
+    measuring = evaluation_flops(trial.config, manifest, protocol) * evaluations
     training = step * trial.steps
     finished = (trial.folder / "record.json").exists()
     seconds = 0.0
@@ -66,18 +89,18 @@ def _seconds_per_step(method: Method, optimizer: Optimizer, trial: Trial, manife
     return (time.perf_counter() - started) / TIMED_STEPS
 
 
-def print_forecasts(forecasts: list[Forecast]) -> None:
+def print_forecast(foretold: ForecastFile) -> None:
     """One line per trial and the sums."""
     table = Table(title="dry run: nothing was trained or written", title_justify="left")
     for name in ("trial", "hash", "state", "training GFLOP", "minutes", "MB kept"):
         table.add_column(name, justify="left" if name in ("hash", "state") else "right")
     table.add_column("what it changes", overflow="fold")
-    for entry in forecasts:
+    for entry in foretold.trials:
         changes = " ".join(shorten(override) for override in entry.overrides) or "nothing: the default configuration"
         state = "in store" if entry.finished else "to train"
         table.add_row(
             str(entry.number),
-            entry.key[:8],
+            entry.trial[:8],
             state,
             f"{entry.flops / 1e9:,.0f}",
             f"{entry.seconds / 60:.1f}",
@@ -87,10 +110,10 @@ def print_forecasts(forecasts: list[Forecast]) -> None:
     console = make_console()
     console.print(table)
     console.print(
-        f"{len(forecasts)} trials, {sum(entry.flops for entry in forecasts) / 1e12:.1f} TFLOP counted, "
-        f"{sum(entry.seconds for entry in forecasts) / 60:.0f} minutes predicted from {TIMED_STEPS} timed steps each, "
-        f"{sum(entry.disk for entry in forecasts) / 1e6:.0f} MB of weights, "
-        f"memory up to {max(entry.memory for entry in forecasts) / 1e9:.1f} GB\n"
+        f"{len(foretold.trials)} trials, {foretold.flops / 1e12:.1f} TFLOP counted, "
+        f"{foretold.seconds / 60:.0f} minutes predicted from {TIMED_STEPS} timed steps each, "
+        f"{sum(entry.disk for entry in foretold.trials) / 1e6:.0f} MB of weights, "
+        f"memory up to {max(entry.memory for entry in foretold.trials) / 1e9:.1f} GB\n"
         "a guided sampler's later proposals depend on results: theirs are estimates",
         highlight=False,
     )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from src.train.space import same
+from src.train.conditional import same
 
 
 class DefaultFirst(BaseSampler):
     """Trial 0 is the default configuration, so that every study knows what tuning gained; then another sampler."""
 
-    def __init__(self, *, sampler: BaseSampler, defaults: dict[str, Any]) -> None:
+    def __init__(self, *, sampler: BaseSampler, defaults: dict[str, CategoricalChoiceType]) -> None:
         self.sampler, self.defaults = sampler, defaults
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -24,10 +23,12 @@ class DefaultFirst(BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, CategoricalChoiceType]:
         return self.sampler.sample_relative(study, trial, search_space) if trial.number else {}
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> CategoricalChoiceType:
         if trial.number:
             return self.sampler.sample_independent(study, trial, name, distribution)
         default = self.defaults[name]
@@ -47,8 +48,10 @@ class GridInOrder(BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, CategoricalChoiceType]:
         return {}
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> CategoricalChoiceType:
         return self.points[trial.number - 1][self.names.index(name)]  # trial 0 is the default configuration

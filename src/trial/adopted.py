@@ -3,56 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
 from src.data.pack import Manifest
-from src.runtime import check, files
-from src.trial.identity import RECORD, Trial, build_method, numerics, unnamed
+from src.runtime import files
+from src.runtime.records import Config
+from src.trial.config import GivenEncoder
+from src.trial.identity import RECORD, Trial, TrialRecord, numerics, trained_on, unnamed
+from src.trial.method import build_method
 from src.trial.state_dicts import check_fit, read_weights, sorted_out
 
 STEP = 1  # an adopted trial has one snapshot
 
 
-def adopt_weights(path: Path, settings: dict[str, Any], manifest: Manifest, store: Path) -> Trial:
+def adopt_weights(path: Path, given: GivenEncoder, manifest: Manifest, store: Path) -> Trial:
     """Keep a weight file as a finished trial. Raises ValueError where it doesn't fit the model, entry by entry."""
-    check.number("images", settings["images"], at_least=1, whole=True)
-    check.number("flops", settings["flops"], at_least=0)
-    prefixes = {"encoder": settings["encoder_prefix"]}
-    if settings["projector"] is not None:
-        prefixes["projector"] = settings["projector_prefix"]
-    weights = sorted_out(read_weights(path), prefixes, settings["ignore"])
-    config: dict[str, Any] = {
-        "model": unnamed(settings["model"]),
-        "method": {
-            "_target_": "src.methods.imported.Imported",
-            "projector": settings["projector"],
-        },
-        "augmentation": unnamed(settings["augmentation"]),
+    prefixes = {"encoder": given.encoder_prefix}
+    if given.projector is not None:
+        prefixes["projector"] = given.projector_prefix
+    weights = sorted_out(read_weights(path), prefixes, given.ignore)
+    recorded: Config = {
+        "model": unnamed(given.model),
+        "method": {"_target_": "src.methods.imported.Imported", "projector": given.projector},
+        "augmentation": unnamed(given.augmentation),
         "optimizer": {},
-        "schedule": {"images": settings["images"]},
-        "batch_size": settings["images"],  # one step that saw them all
+        "schedule": {"images": given.images},
+        "batch_size": given.images,  # one step that saw them all
         "seed": 0,
         "start": {"weights": None, "frozen": 0},
         "compile": False,
         "precision": "fp32",
-        "data": {
-            "pretrain": manifest.splits["pretrain"]["checksum"],
-            "mean": list(manifest.mean),
-            "std": list(manifest.std),
-        },
+        "data": trained_on(manifest),
         "weights": {"file": path.name, "checksum": files.checksum(path)},
         "device": "cpu",
-        "threads": settings["threads"],
+        "threads": given.threads,
         "processes": 1,
     }
-    config |= numerics(config)
-    check_fit(path, weights, build_method(config, manifest.shape).state_dict())
-    trial = Trial(config, store / files.fingerprint(config))
+    recorded |= numerics(recorded)
+    trial = Trial.of(recorded, store)
+    check_fit(path, weights, build_method(trial.config, manifest.shape).state_dict())
     if trial.record() is None:
-        _write(trial, weights, settings["flops"])
+        _write(trial, weights, given.flops)
     return trial
 
 
@@ -61,16 +54,10 @@ def _write(trial: Trial, weights: dict[str, Tensor], flops: float) -> None:
     with files.locked(trial.folder / ".lock"):
         files.remove_partials(trial.folder)
         whole = {name: value.detach().contiguous() for name, value in weights.items()}
-        files.write_json(trial.folder / "config.json", trial.config)
-        row = {"step": STEP, "images": trial.config["batch_size"], "flops": flops}
+        files.write_json(trial.folder / "config.json", trial.recorded)
+        row = {"step": STEP, "images": trial.config.batch_size, "flops": flops}
         files.write_json(trial.folder / "history.json", [row])
         files.write_atomically(trial.snapshot_path(STEP), save(whole))
         names = ["config.json", "history.json", str(trial.snapshot_path(STEP).relative_to(trial.folder))]
-        record = {
-            "trial": trial.key,
-            "status": "complete",
-            "steps": STEP,
-            "flops": flops,
-            "files": {name: files.checksum(trial.folder / name) for name in names},
-        }
-        files.write_json(trial.folder / RECORD, record)
+        checksums = {name: files.checksum(trial.folder / name) for name in names}
+        files.write_json(trial.folder / RECORD, TrialRecord(trial.key, "complete", STEP, flops, checksums))

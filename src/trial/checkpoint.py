@@ -10,14 +10,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from src.runtime import check, files
 from src.runtime.memory import out_of_memory
-from src.trial.identity import CHECKPOINT, Trial
+from src.trial.identity import CHECKPOINT, History, Row, Trial
 from src.trial.loop import Step
 
 if TYPE_CHECKING:
@@ -26,12 +27,32 @@ if TYPE_CHECKING:
 UNREADABLE = (pickle.UnpicklingError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
 
 
+class Packed(TypedDict):
+    """Steps as few tensors: a file of many small ones is slow to write."""
+
+    learning_rate: list[float]
+    loss: Tensor
+    gradient_norm: Tensor
+    diagnostics: dict[str, Tensor]
+
+
+class State(TypedDict):
+    """What the file holds."""
+
+    method: dict[str, Tensor]
+    optimizer: dict[str, object]
+    step: int
+    rows: History
+    since_row: Packed | None
+    seconds: float
+
+
 @dataclass
 class Checkpoint:
     """How far a trial has come: beside the weights, its whole rows and what the steps since the last one measured."""
 
     step: int
-    rows: list[dict[str, float]]
+    rows: History
     since_row: list[Step]
     seconds: float
     started: float = field(default_factory=time.monotonic)
@@ -41,15 +62,15 @@ class Checkpoint:
         """The step of the last whole row."""
         return int(self.rows[-1]["step"]) if self.rows else 0
 
-    def undone(self, boundaries: Mapping[int, int]) -> list[Step]:
+    def undone(self, row_ends: Mapping[int, bool]) -> list[Step]:
         """The step whose row was still to be written; it is taken out, and comes before those to be trained."""
-        return [self.since_row.pop()] if self.since_row and self.step in boundaries else []
+        return [self.since_row.pop()] if self.since_row and self.step in row_ends else []
 
     def add(self, step: Step) -> None:
         self.step = step.number
         self.since_row.append(step)
 
-    def end_row(self, row: dict[str, float]) -> None:
+    def end_row(self, row: Row) -> None:
         self.rows.append(row)
         self.since_row = []
         self.started = time.monotonic()  # what it took to measure is no training
@@ -61,7 +82,7 @@ class Checkpoint:
 
     @classmethod
     def load(
-        cls, trial: Trial, boundaries: Mapping[int, int], method: Method, optimizer: Optimizer, device: str
+        cls, trial: Trial, row_ends: Mapping[int, bool], method: Method, optimizer: Optimizer, device: str
     ) -> Checkpoint:
         """What an earlier run left, or the beginning. Raises ValueError on a file that isn't as it was written."""
         path = trial.folder / CHECKPOINT
@@ -71,8 +92,8 @@ class Checkpoint:
         try:
             if digest != checksum_of(content):
                 raise ValueError("its checksum is another")
-            state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-            _check_state(state, trial, boundaries)
+            state: State = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+            _check_state(state, trial, row_ends)
             method.load_state_dict(state["method"])
             optimizer.load_state_dict(state["optimizer"])
             since_row = _unpacked(state["step"], state["since_row"])
@@ -85,7 +106,7 @@ class Checkpoint:
 
     def save(self, folder: Path, method: Method, optimizer: Optimizer) -> None:
         """Its first line is the checksum of the rest."""
-        state = {
+        state: State = {
             "method": method.state_dict(),
             "optimizer": optimizer.state_dict(),
             "step": self.step,
@@ -102,14 +123,14 @@ def checksum_of(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).hexdigest().encode()
 
 
-def _check_state(state: Any, trial: Trial, boundaries: Mapping[int, int]) -> None:
+def _check_state(state: State, trial: Trial, row_ends: Mapping[int, bool]) -> None:
     """Raise ValueError unless these are the rows and steps of one point of the trial's schedule, snapshots kept."""
     check.keyed("checkpoint", state, ("method", "optimizer", "step", "rows", "since_row", "seconds"))
     check.number("step", state["step"], at_least=1, at_most=trial.steps, whole=True)
     check.number("seconds", state["seconds"], at_least=0)
     since_row = state["since_row"]["learning_rate"] if state["since_row"] else []
-    passed = [number for number in boundaries if number <= state["step"]]
-    if since_row and state["step"] in boundaries:
+    passed = [number for number in row_ends if number <= state["step"]]
+    if since_row and state["step"] in row_ends:
         passed.pop()  # its row was still to be written
     found = [row["step"] for row in state["rows"]]
     if found != passed or len(since_row) != state["step"] - max([0, *passed]):
@@ -117,13 +138,11 @@ def _check_state(state: Any, trial: Trial, boundaries: Mapping[int, int]) -> Non
     if not all(math.isfinite(value) for row in state["rows"] for value in row.values()):
         raise ValueError("a row is not finite")
     for number in passed:
-        evaluated = boundaries[number] % trial.config["schedule"]["rows"] == 0
-        if evaluated and not trial.snapshot_path(number).exists():
+        if row_ends[number] and not trial.snapshot_path(number).exists():
             raise ValueError(f"its snapshot of step {number} is missing")
 
 
-def _packed(steps: list[Step]) -> dict[str, Any] | None:
-    """The steps as few tensors: a file of many small ones is slow to write."""
+def _packed(steps: list[Step]) -> Packed | None:
     if not steps:
         return None
     names = steps[-1].diagnostics
@@ -135,7 +154,7 @@ def _packed(steps: list[Step]) -> dict[str, Any] | None:
     }
 
 
-def _unpacked(last: int, packed: dict[str, Any] | None) -> list[Step]:
+def _unpacked(last: int, packed: Packed | None) -> list[Step]:
     if packed is None:
         return []
     rates, columns = packed["learning_rate"], packed["diagnostics"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -20,6 +20,7 @@ from src.trial.sharing import share
 if TYPE_CHECKING:
     from src.data.source import Rows
     from src.methods.method import Method
+    from src.trial.config import Decay
 
 
 class Normalise:
@@ -62,7 +63,8 @@ def train(
     normalise: Normalise,
     *,
     learning_rate: float,
-    schedule: dict[str, Any],
+    warmup: float,
+    decay: Decay,
     batch_size: int,
     steps: int,
     first_step: int,
@@ -86,7 +88,7 @@ def train(
         inputs = make_views(method, augmentation, normalise, batch, generator(seed, "views", step))
         if classes is not None:
             inputs.append(classes[index].to(device))
-        rate = learning_rate * schedule_factor(step, steps=steps, **schedule)
+        rate = learning_rate * schedule_factor(step, steps=steps, warmup=warmup, decay=decay)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         with global_generator(seed, "dropout", step), autocast(device, precision):

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.nn import Parameter
 
 from src.runtime import check
+from src.runtime.build import build
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer as TorchOptimizer
+
     from src.methods.method import Method
+    from src.trial.config import Decay, Optimizer, Scaling
 
 REFERENCE_BATCH = 256
-SCALING = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
+EXPONENTS: dict[Scaling, float] = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 
 
-def scaled_learning_rate(learning_rate: float, batch_size: int, rule: str) -> float:
+class Group(TypedDict):
+    """Parameters that an optimizer treats alike, as torch takes them."""
+
+    params: list[Parameter]
+    weight_decay: float
+    scale: NotRequired[float]  # of the learning rate
+
+
+def scaled_learning_rate(learning_rate: float, batch_size: int, rule: Scaling) -> float:
     """The rate for ``batch_size`` when ``learning_rate`` is meant for 256: ``linear`` (Goyal et al., arXiv 1706.02677),
     ``sqrt`` (usual for Adam; Malladi et al., arXiv 2205.10287) or ``none``."""
     check.number("optimizer.learning_rate", learning_rate, above=0)
     check.number("batch_size", batch_size, at_least=2, whole=True)
-    check.choice("optimizer.scaling", rule, tuple(SCALING))
-    return float(learning_rate * (batch_size / REFERENCE_BATCH) ** SCALING[rule])
+    check.choice("optimizer.scaling", rule, tuple(EXPONENTS))
+    return float(learning_rate * (batch_size / REFERENCE_BATCH) ** EXPONENTS[rule])
 
 
-def parameter_groups(module: nn.Module | Method, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(module: nn.Module | Method, weight_decay: float) -> list[Group]:
     """Weights with decay; biases and norms, all of one dimension, without."""
     check.number("optimizer.weight_decay", weight_decay, at_least=0)
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -64,30 +76,29 @@ def _parts(module: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
-def layered_groups(modules: list[nn.Module], weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+def layered_groups(modules: list[nn.Module], weight_decay: float, layer_decay: float) -> list[Group]:
     """``parameter_groups`` of each module; the last learns at the full rate, each before it at ``layer_decay`` times
     the next one's (ELECTRA, arXiv 2003.10555; BEiT, arXiv 2106.08254). Empty groups are left out."""
-    groups = []
+    groups: list[Group] = []
     for depth, module in enumerate(reversed(modules)):
-        groups += [group | {"scale": layer_decay**depth} for group in parameter_groups(module, weight_decay)]
+        for group in parameter_groups(module, weight_decay):
+            groups.append({**group, "scale": layer_decay**depth})
     return [group for group in groups if group["params"]]
 
 
-def make_optimizer(
-    method: Method, factory: Callable[..., Optimizer], *, weight_decay: float, layer_decay: float
-) -> Optimizer:
-    """An optimizer over a method's parameters, those of the encoder's early layers slowed by ``layer_decay``; the
-    factory's own hyperparameters are already bound."""
-    check.number("optimizer.layer_decay", layer_decay, above=0, at_most=1)
-    if layer_decay == 1:
-        return factory([group for group in parameter_groups(method, weight_decay) if group["params"]])
+def make_optimizer(method: Method, settings: Optimizer) -> TorchOptimizer:
+    """An optimizer over a method's parameters, those of the encoder's early layers slowed by ``layer_decay``."""
+    factory: Callable[[list[Group]], TorchOptimizer] = build("optimizer", settings.factory)
+    check.number("optimizer.layer_decay", settings.layer_decay, above=0, at_most=1)
+    if settings.layer_decay == 1:
+        return factory([group for group in parameter_groups(method, settings.weight_decay) if group["params"]])
     encoder = layers(method.encoder)
     inside = {id(p) for layer in encoder for p in layer.parameters()}
     heads = nn.ParameterList(p for p in method.parameters() if id(p) not in inside)
-    return factory(layered_groups([*encoder, heads], weight_decay, layer_decay))
+    return factory(layered_groups([*encoder, heads], settings.weight_decay, settings.layer_decay))
 
 
-def schedule_factor(step: int, *, steps: int, warmup: float, decay: str) -> float:
+def schedule_factor(step: int, *, steps: int, warmup: float, decay: Decay) -> float:
     """What the peak learning rate is multiplied by at ``step`` of ``steps``.
 
     Linear warm-up over the fraction ``warmup``, then ``cosine`` down to 0 (Loshchilov & Hutter, arXiv 1608.03983) or

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -20,9 +20,10 @@ from src.runtime import files, interrupts
 from src.runtime.build import build
 from src.runtime.distributed import agree, world
 from src.trial.checkpoint import Checkpoint
-from src.trial.identity import CHECKPOINT, RECORD, Trial, build_method, part_name, trial_flops
+from src.trial.identity import CHECKPOINT, RECORD, TIMING, Row, Timing, Trial, TrialRecord, part_name
 from src.trial.initial_weights import begin, compile_encoders
 from src.trial.loop import Normalise, Step, train
+from src.trial.method import build_method, trial_flops
 from src.trial.optim import make_optimizer, scaled_learning_rate
 from src.trial.sharing import share_statistics
 
@@ -35,7 +36,7 @@ RESIDENT_BYTES = 2**30  # larger data sets stay in their file
 class Progress(NamedTuple):
     """Where a running trial stands after a row of its history."""
 
-    row: dict[str, float]
+    row: Row
     snapshot: bool  # whether this row's weights were kept
     method: Method  # as it is now, in training
 
@@ -55,15 +56,15 @@ def run_trial(
 
     Closing the iterator early leaves a checkpoint, never a record. Raises files.Busy where another process trains it.
     """
-    if trial.config["processes"] != world():
+    if trial.config.processes != world():
         raise ValueError(
-            f"trial {trial.key} takes {trial.config['processes']} processes, and this is {world()}: "
+            f"trial {trial.key} takes {trial.config.processes} processes, and this is {world()}: "
             "only src.train can be started with torchrun"
         )
     with files.locked(trial.folder / ".lock"):
         files.remove_partials(trial.folder)
         if trial.record() is None:
-            files.write_json(trial.folder / "config.json", trial.config)
+            files.write_json(trial.folder / "config.json", trial.recorded)
             agree(trial.key)
             yield from _train_and_record(trial, manifest, device, checkpoint_seconds, classes)
 
@@ -72,13 +73,11 @@ def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Opti
     """A trial's method as initialised, and its optimizer."""
     method = build_method(trial.config, manifest.shape)
     share_statistics(method)
-    begin(method, trial.config["start"], trial.folder.parent)
+    begin(method, trial.config.start, trial.folder.parent)
     method.to(device)
-    if trial.config["compile"]:
+    if trial.config.compile:
         compile_encoders(method)
-    settings = trial.config["optimizer"]
-    decays = {name: settings[name] for name in ("weight_decay", "layer_decay")}
-    return method, make_optimizer(method, build("optimizer", settings["factory"]), **decays)
+    return method, make_optimizer(method, trial.config.training()[0])
 
 
 def training_steps(
@@ -96,22 +95,23 @@ def training_steps(
     if method.labelled and classes is None:
         name = part_name(config, "method")
         raise ValueError(f"method {name} needs labels: only python -m src.supervised has them")
-    settings, schedule = config["optimizer"], config["schedule"]
+    optimizing, schedule = config.training()
     return train(
         method,
         optimizer,
         resident_images(manifest, "pretrain" if classes is None else "probe", device),
-        build("augmentation", config["augmentation"]),
+        build("augmentation", config.augmentation),
         Normalise(manifest.mean, manifest.std, device),
-        learning_rate=scaled_learning_rate(settings["learning_rate"], config["batch_size"], settings["scaling"]),
-        schedule={"warmup": schedule["warmup"], "decay": schedule["decay"]},
-        batch_size=config["batch_size"],
+        learning_rate=scaled_learning_rate(optimizing.learning_rate, config.batch_size, optimizing.scaling),
+        warmup=schedule.warmup,
+        decay=schedule.decay,
+        batch_size=config.batch_size,
         steps=trial.steps,
         first_step=first_step,
-        clip=settings["clip"],
-        seed=config["seed"],
+        clip=optimizing.clip,
+        seed=config.seed,
         device=device,
-        precision=config["precision"],
+        precision=config.precision,
         classes=classes,
     )
 
@@ -120,22 +120,23 @@ def _train_and_record(
     trial: Trial, manifest: Manifest, device: str, checkpoint_seconds: float, classes: Int[Tensor, "n"] | None
 ) -> Generator[Progress, None, None]:
     method, optimizer = prepare(trial, manifest, device)
-    boundaries = _boundaries(trial)
-    state = Checkpoint.load(trial, boundaries, method, optimizer, device)
-    flops = trial_flops(trial, manifest)
-    status, saved = "complete", time.monotonic()
+    row_ends = _row_ends(trial)
+    state = Checkpoint.load(trial, row_ends, method, optimizer, device)
+    flops = trial_flops(trial.config, manifest)
+    status: Literal["complete", "diverged"] = "complete"
+    saved = time.monotonic()
     steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=state.step, classes=classes)
-    undone = state.undone(boundaries)
+    undone = state.undone(row_ends)
     agree(bool(undone))
     for step in chain(undone, steps):
         state.add(step)
-        if step.number in boundaries and not interrupts.asked():
-            row = _row(state.since_row, trial.config["batch_size"], flops)
+        if step.number in row_ends and not interrupts.asked():
+            row = _row(state.since_row, trial.config.batch_size, flops)
             if not all(math.isfinite(value) for value in row.values()):
                 status = "diverged"
                 agree(False)
                 break
-            evaluate = boundaries[step.number] % trial.config["schedule"]["rows"] == 0
+            evaluate = row_ends[step.number]
             if evaluate:
                 _write_snapshot(trial, step.number, method)
             state.stop_clock()
@@ -155,31 +156,32 @@ def _train_and_record(
     _write_record(trial, status, state, flops)
 
 
-def follow(trial: Trial, manifest: Manifest, device: str) -> Any:
+def follow(trial: Trial, manifest: Manifest, device: str) -> object:
     """What every process but the first does for a trial: its share of each step; then the first's last word."""
     word = agree(None)
     while isinstance(word, str):
         if word != trial.key:
             raise RuntimeError(f"the first process trains {word}, this one {trial.key}")
         method, optimizer = prepare(trial, manifest, device)
-        boundaries = _boundaries(trial)
-        first = Checkpoint.load(trial, boundaries, method, optimizer, device).step
+        row_ends = _row_ends(trial)
+        first = Checkpoint.load(trial, row_ends, method, optimizer, device).step
         undone = [first] if agree(None) else []  # the first process's word: it may have written the row by now
         steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=first)
         for number in chain(undone, (step.number for step in steps)):
-            if number in boundaries and not agree(None):
+            if number in row_ends and not agree(None):
                 break
         word = agree(None)
     return word
 
 
-def _boundaries(trial: Trial) -> dict[int, int]:
-    """The last step of each row of the history -> the row's number from 1."""
-    rows = trial.config["schedule"]["rows"] * trial.config["schedule"]["evaluations"]
-    return {round(trial.steps * k / rows): k for k in range(1, rows + 1)}
+def _row_ends(trial: Trial) -> dict[int, bool]:
+    """The last step of each row of the history -> whether the weights are kept there."""
+    _, schedule = trial.config.training()
+    rows = schedule.rows * schedule.evaluations
+    return {round(trial.steps * row / rows): row % schedule.rows == 0 for row in range(1, rows + 1)}
 
 
-def _row(steps: list[Step], batch_size: int, flops: int) -> dict[str, float]:
+def _row(steps: list[Step], batch_size: int, flops: int) -> Row:
     last = steps[-1]
     return {
         "step": last.number,
@@ -196,21 +198,16 @@ def _write_snapshot(trial: Trial, step: int, method: Method) -> None:
     files.write_atomically(trial.snapshot_path(step), save(weights))
 
 
-def _write_record(trial: Trial, status: str, state: Checkpoint, flops: int) -> None:
+def _write_record(trial: Trial, status: Literal["complete", "diverged"], state: Checkpoint, flops: int) -> None:
     """Raises RuntimeError, which is a defect, where a trial would be called complete before its last step."""
     if status == "complete" and state.recorded != trial.steps:
         raise RuntimeError(f"trial {trial.key} ends at step {state.recorded} of {trial.steps}")
     files.write_json(trial.folder / "history.json", state.rows)
-    files.write_json(trial.folder / "timing.json", {"train_seconds": state.seconds})
+    files.write_json(trial.folder / TIMING, Timing(state.seconds))
     kept = ["config.json", "history.json"]
     kept += [str(trial.snapshot_path(step).relative_to(trial.folder)) for step in trial.snapshot_steps()]
-    record = {
-        "trial": trial.key,
-        "status": status,
-        "steps": state.recorded,
-        "flops": state.recorded * flops,
-        "files": {name: files.checksum(trial.folder / name) for name in kept},
-    }
+    checksums = {name: files.checksum(trial.folder / name) for name in kept}
+    record = TrialRecord(trial.key, status, state.recorded, state.recorded * flops, checksums)
     files.write_json(trial.folder / RECORD, record)
     (trial.folder / CHECKPOINT).unlink(missing_ok=True)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from src.runtime.distributed import rank, world
 
@@ -59,10 +59,9 @@ def share(method: Method) -> nn.Module:
     return DistributedDataParallel(method, forward_sync_buffers=False)
 
 
-def _gathered(encoder: nn.Module, encode: Any, *inputs: Tensor | None) -> Tensor:
+def _gathered(encoder: nn.Module, encode: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
     if not encoder.training:
-        whole: Tensor = encode(*inputs)
-        return whole
+        return encode(*inputs)
     import torch
     import torch.distributed as dist
 

@@ -315,8 +315,7 @@ def test_consensus_is_the_mean_rank() -> None:
 
 
 def gate(z: Tensor) -> str:
-    reason: str = collapsed(z, eigenvalues(z), spread=0.1, rank=1.5)["reason"]
-    return reason
+    return collapsed(z, eigenvalues(z), spread=0.1, rank=1.5).reason
 
 
 def test_collapse_names_its_reason() -> None:

@@ -36,8 +36,9 @@ def test_gate(manifest: Manifest, tmp_path: Path, overrides: list[str], expected
     trial = trial_of(manifest, tmp_path, *overrides, *budget)
     for _ in run_trial(trial, manifest, device="cpu", checkpoint_seconds=1e9):
         pass
-    protocol = settings_of(*budget)["evaluation"]
-    evaluation = Evaluation(trial, manifest, protocol, [settings_of("criterion=alignment")["criterion"]])
+    protocol = settings_of(*budget).evaluation
+    evaluation = Evaluation(trial, manifest, protocol, [settings_of("criterion=alignment").criterion])
     evaluation.measure(trial.steps, 0.0)
-    reason = evaluation.last_collapse()["reason"]
-    assert expected in reason if expected else reason == "", evaluation.last_collapse()
+    verdict = evaluation.kept.last_collapse()
+    assert verdict is not None
+    assert expected in verdict.reason if expected else verdict.reason == "", verdict

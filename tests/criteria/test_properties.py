@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_float32_is_enough(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "criterion"), CONFIGS.items(), ids=list(CONFIGS))
-def test_a_criterions_yaml_says_all_that_selection_needs(name: str, criterion: dict) -> None:
+def test_a_criterions_yaml_says_all_that_selection_needs(name: str, criterion: dict[str, Any]) -> None:
     keys = {"name", "score", "input", "spaces", "direction", "invariances", "worst", "version"}
     pool = criterion["input"] == "columns"
     assert set(criterion) == keys | ({"columns"} if pool else {"within"})
@@ -123,7 +124,7 @@ def test_the_columns_of_a_pool_are_other_criteria_in_a_space_of_theirs(name: str
 
 
 @pytest.mark.parametrize(("name", "criterion"), CONFIGS.items(), ids=list(CONFIGS))
-def test_settings_live_in_the_yaml_alone(name: str, criterion: dict) -> None:
+def test_settings_live_in_the_yaml_alone(name: str, criterion: dict[str, Any]) -> None:
     function = build("criterion", criterion["score"]).func
     given_here, *rest = inspect.signature(function).parameters.values()
     assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in rest)

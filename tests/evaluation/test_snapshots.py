@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,17 @@ from src.data.pack import Manifest, open_images, read_manifest
 from src.evaluation.definitions import load_criteria
 from src.evaluation.embeddings import embed, encode, held_out_losses
 from src.evaluation.snapshots import Evaluation, spectrum
+from src.evaluation.validity import why_meaningless
+from src.methods.method import Method
+from src.methods.rotation import RotationPrediction
 from src.probe.features import Split, trial_features
 from src.runtime import files
+from src.runtime.build import build
 from src.runtime.device import set_up
-from src.trial.identity import Trial, build_method
+from src.trial.config import Space
+from src.trial.identity import Trial
 from src.trial.loop import Normalise
+from src.trial.method import build_method, outline
 from src.trial.run import run_trial
 from tests.composed import packed, settings_of, trial_of
 from tests.project import ROOT
@@ -43,30 +50,31 @@ def trial(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Trial
     return trial
 
 
-def evaluation_of(trial: Trial, manifest: Manifest, **changes: Any) -> Evaluation:
-    settings = settings_of()
-    criteria = load_criteria(ROOT / "conf" / "criterion", settings["criterion"])
-    return Evaluation(trial, manifest, settings["evaluation"] | changes, criteria)
+def evaluation_of(trial: Trial, manifest: Manifest, *overrides: str) -> Evaluation:
+    settings = settings_of(*(f"evaluation.{override}" for override in overrides))
+    criteria = load_criteria(ROOT / "conf" / "criterion", settings.criterion)
+    return Evaluation(trial, manifest, settings.evaluation, criteria)
 
 
 def test_training_mode_is_refused(trial: Trial, manifest: Manifest) -> None:
     method = build_method(trial.config, manifest.shape)
     method.train()
     with pytest.raises(RuntimeError, match="eval mode"):
-        embed(method, ZEROS, trial, manifest, settings_of()["evaluation"], turned=False)
+        embed(method, ZEROS, trial, manifest, settings_of().evaluation, turned=False)
     with pytest.raises(RuntimeError, match="eval mode"):
-        held_out_losses(method, ZEROS, trial, manifest, settings_of()["evaluation"])
+        held_out_losses(method, ZEROS, trial, manifest, settings_of().evaluation)
     with pytest.raises(RuntimeError, match="eval mode"):
         encode(method.encoder, ZEROS, manifest)
 
 
 def test_views_are_grouped_by_image(trial: Trial, manifest: Manifest) -> None:
     """Under a recipe of nothing every view of an image embeds as the image itself."""
-    protocol = settings_of("evaluation.reference.strength=0")["evaluation"]
+    protocol = settings_of("evaluation.reference.strength=0").evaluation
     evaluation = evaluation_of(trial, manifest)
     method = trial.method(60, manifest.shape)
     spaces = embed(method, evaluation._subset, trial, manifest, protocol, turned=True)
-    for space, d in (("h", 16), ("z", 8)):
+    sizes: dict[Space, int] = {"h": 16, "z": 8}
+    for space, d in sizes.items():
         e = spaces[space]
         assert e.images.shape == (64, d) and e.reference.shape == e.own.shape == (64, 3, d)
         assert torch.allclose(e.reference, e.images[:, None].expand(-1, 3, -1), atol=1e-5)
@@ -82,13 +90,13 @@ def test_criteria_are_those_of_the_snapshots_embeddings(trial: Trial, manifest: 
     with torch.no_grad():
         x = Normalise(manifest.mean, manifest.std, "cpu")(evaluation._subset.float() / 255)
         z = method.projector(method.encoder(x))
-    assert evaluation.column("rankme_z")[60] == pytest.approx(rankme(singular_values(z), eps=1e-7), rel=1e-4)
-    assert evaluation.column("train_loss")[60] == 1.5
-    assert evaluation.column("lidar_z")[60] != evaluation.column("lidar_z", "own")[60]
-    halves = evaluation.column("rankme_h", "halves")
-    assert {step: len(found) for step, found in halves.items()} == {60: settings_of()["evaluation"]["halves"]}
-    assert "alpha_req" in evaluation.refusal("alpha_req_h")
-    assert "training turns its views: set augmentation.rotate.radians=0" in evaluation.refusal("rotation_probe_h")
+    assert evaluation.kept.column("rankme_z")[60] == pytest.approx(rankme(singular_values(z), eps=1e-7), rel=1e-4)
+    assert evaluation.kept.column("train_loss")[60] == 1.5
+    assert evaluation.kept.column("lidar_z")[60] != evaluation.kept.own("lidar_z")[60]
+    halves = evaluation.kept.halves("rankme_h")
+    assert {step: len(found) for step, found in halves.items()} == {60: settings_of().evaluation.halves}
+    assert "alpha_req" in evaluation.kept.refusal("alpha_req_h")
+    assert "training turns its views: set augmentation.rotate.radians=0" in evaluation.kept.refusal("rotation_probe_h")
 
 
 def test_noise_is_measured_on_the_last_snapshot_alone_also_while_training_goes_on(
@@ -99,12 +107,12 @@ def test_noise_is_measured_on_the_last_snapshot_alone_also_while_training_goes_o
     for progress in run_trial(trial, manifest, device="cpu", checkpoint_seconds=1e9):
         if progress.snapshot:
             evaluation.measure(int(progress.row["step"]), progress.row["loss"])
-    assert sorted(evaluation.column("lidar_z")) == [trial.steps // 2, trial.steps]
-    assert list(evaluation.column("lidar_z", "halves")) == [trial.steps]
+    assert sorted(evaluation.kept.column("lidar_z")) == [trial.steps // 2, trial.steps]
+    assert list(evaluation.kept.halves("lidar_z")) == [trial.steps]
 
 
 def test_the_held_out_loss_is_the_trials_own_on_images_it_never_saw(trial: Trial, manifest: Manifest) -> None:
-    protocol = settings_of()["evaluation"]
+    protocol = settings_of().evaluation
     images = torch.from_numpy(np.array(open_images(manifest, "probe")[:64]))
     losses = held_out_losses(trial.method(60, manifest.shape), images, trial, manifest, protocol)
     assert losses.shape == (2,) and bool(torch.isfinite(losses).all())
@@ -116,29 +124,41 @@ def test_the_held_out_loss_is_the_trials_own_on_images_it_never_saw(trial: Trial
 
 
 def test_a_criterion_added_later_measures_only_itself(trial: Trial, manifest: Manifest) -> None:
-    evaluation = evaluation_of(trial, manifest, seed=3)
-    few = {name: c for name, c in evaluation.criteria.items() if c["name"] == "lidar"}
-    evaluation.criteria = few
-    evaluation.measure(60, 1.0)
-    before = dict(evaluation.values["60"])
-    later = evaluation_of(trial, manifest, seed=3)
-    later.measure(60, 1.0)
-    assert before.items() <= later.values["60"].items() and len(later.values["60"]) > len(before) + 20
+    protocol = replace(settings_of().evaluation, seed=3)
+    every = load_criteria(ROOT / "conf" / "criterion", settings_of().criterion)
+    few = Evaluation(trial, manifest, protocol, [criterion for criterion in every if criterion.name == "lidar"])
+    few.measure(60, 1.0)
+    before = json.loads(few.kept.path.read_text())["values"]["60"]
+    Evaluation(trial, manifest, protocol, every).measure(60, 1.0)
+    later = json.loads(few.kept.path.read_text())["values"]["60"]
+    assert {key.rpartition("-")[0] for key in before} == {"lidar_h", "lidar_z", ""}  # "": the gate and the spectrum
+    assert before.items() <= later.items() and len(later) > len(before) + 20
 
 
 def test_the_rotation_probe_needs_upright_images_and_training_that_never_turned_them(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    still = trial_of(manifest, tmp_path, "augmentation.rotate.radians=0")
-    evaluation = evaluation_of(still, manifest)
-    criterion = evaluation.criteria["rotation_probe_h"]
-    assert "needs images with a way up: set data.oriented=true" in evaluation._invalid("rotation_probe_h", criterion)
-    evaluation.manifest = manifest._replace(oriented=True)
-    assert evaluation._invalid("rotation_probe_h", criterion) == ""
+    def why(manifest: Manifest, *overrides: str, method: Method | None = None) -> str:
+        trial = trial_of(manifest, tmp_path, *overrides)
+        criterion = evaluation_of(trial, manifest).kept.criteria["rotation_probe_h"]
+        recipe = build("augmentation", trial.config.augmentation)
+        own = method or outline(trial.config, manifest.shape)
+        return why_meaningless(criterion, "rotation_probe_h", own, recipe, manifest)
+
+    still = "augmentation.rotate.radians=0"
+    upright = manifest._replace(oriented=True)
+    assert why(upright, still) == ""
+    assert "needs images with a way up: set data.oriented=true" in why(manifest, still)
+    assert "where training turns its views" in why(upright)
+    assert "where training turns its views" in why(upright, still, "augmentation.flip.vertical=0.5")
+    assert why(upright, "augmentation.strength=0") == ""
+    encoder = outline(trial_of(manifest, tmp_path).config, manifest.shape).encoder
+    assert "training predicts rotations" in why(upright, still, method=RotationPrediction(encoder))
 
 
 def test_another_protocol_is_another_record(trial: Trial, manifest: Manifest) -> None:
-    paths = {evaluation_of(trial, manifest, **c).path for c in ({}, {"views": 4}, {"images": 32}, {"seed": 1})}
+    changes: tuple[list[str], ...] = ([], ["views=4"], ["images=32"], ["seed=1"])
+    paths = {evaluation_of(trial, manifest, *change).kept.path for change in changes}
     assert len(paths) == 4
 
 
@@ -146,11 +166,11 @@ def test_watching_leaves_training_as_it_was(trial: Trial, manifest: Manifest) ->
     method = build_method(trial.config, manifest.shape)
     method.train()
     before = {name: value.clone() for name, value in method.state_dict().items()}
-    evaluation = evaluation_of(trial, manifest, seed=7)
+    evaluation = evaluation_of(trial, manifest, "seed=7")
     evaluation.watch(1, method)
     assert method.training
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
-    assert len(evaluation.spectrum("z")[1]) == 8
+    assert len(evaluation.kept.spectrum("z")[1]) == 8
 
 
 def test_spectrum_is_that_of_the_centred_covariance() -> None:
@@ -186,6 +206,8 @@ def test_labels_that_nothing_can_be_probed_with_are_refused(
         rows = [kept(group) for group in groups]
         (labels / f"{name}.csv").write_text("\n".join(rows) + "\n")
     checksums = {name: files.checksum(labels / f"{name}.csv") for name in ("probe", "val", "test")}
-    files.write_json(labels / "manifest.json", files.read_json(labels / "manifest.json") | {"checksums": checksums})
+    files.write_json(
+        labels / "manifest.json", json.loads((labels / "manifest.json").read_text()) | {"checksums": checksums}
+    )
     with pytest.raises(ValueError, match=message):
         Split(read_manifest(tmp_path / "unlabelled"), split)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from src.evidence.page import loss_facts
+from src.evidence.findings import Findings
+from src.evidence.page import LossFacts, loss_facts
 from src.report.loss_correlation import loss_trust
+from src.report.numbers import LossTrust
+from src.runtime import records
 from src.study.pool import Pool
 from src.study.table import read_about, read_pool
 from tests.pools import member, pool
 from tests.project import ROOT
 
 
-def trusted(one: Pool) -> dict[str, Any]:
-    return {"loss": loss_trust(one.healthy, "linear", resampled=100, seed=0)}
+def trusted(one: Pool) -> LossTrust:
+    return loss_trust(one.healthy, "linear", resampled=100, seed=0)
 
 
 def trial(number: int, losses: list[float], quality: list[float], **other: Any) -> Any:
@@ -34,16 +36,16 @@ def falling(count: int) -> list[Any]:
 def test_losses_that_follow_quality_and_one_that_rose() -> None:
     rose = trial(12, [0.1, 0.5], [0.1, 0.9])
     pools = [pool(falling(12)), pool([*falling(12), rose])]
-    facts = loss_facts({"pools": [trusted(one) for one in pools]}, pools)
-    assert facts == {"rising": 1, "trials": 25, "between": 2, "collapsed": 0}
+    facts = loss_facts([trusted(one) for one in pools], pools)
+    assert facts == LossFacts(rising=1, trials=25, between=2, collapsed=0)
 
 
 def test_a_pool_whose_loss_misleads_and_whose_lowest_is_a_collapsed_trials() -> None:
     misled = [trial(n, [5.0, 2.0 - 0.1 * n], [0.1, 0.5 - 0.01 * n]) for n in range(12)]
     collapsed, diverged = trial(12, [5.0, 0.1], [0.1, 0.1], status="collapsed"), member(13, status="diverged")
     pools = [pool([*misled, collapsed, diverged]), pool([member(0, status="diverged")])]
-    facts = loss_facts({"pools": [trusted(one) for one in pools]}, pools)
-    assert facts == {"rising": 0, "trials": 12, "between": 0, "collapsed": 1}
+    facts = loss_facts([trusted(one) for one in pools], pools)
+    assert facts == LossFacts(rising=0, trials=12, between=0, collapsed=1)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +55,9 @@ def counted() -> dict[str, int]:
     for name in ("first", "second"):
         plan = yaml.safe_load((ROOT / f"conf/round/{name}.yaml").read_text())
         table = ROOT / plan["table"]
-        pools = [read_pool(table, study, probes=True, budgets=False) for study in read_about(table)["pools"]]
-        found = json.loads((ROOT / plan["page"]).with_suffix(".json").read_text())
-        facts = loss_facts(found, pools) | {"pools": len(pools)}
+        pools = [read_pool(table, study, probes=True, budgets=False) for study in read_about(table).pools]
+        found = records.read((ROOT / plan["page"]).with_suffix(".json"), Findings, "")
+        facts = loss_facts([pool.loss for pool in found.pools], pools)._asdict() | {"pools": len(pools)}
         total = {what: total.get(what, 0) + count for what, count in facts.items()}
     return total
 

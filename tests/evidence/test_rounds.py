@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ import numpy as np
 import pytest
 import yaml
 
+from src.evidence.findings import Findings
 from src.evidence.page import render
-from src.evidence.rule_validation import judged_half
+from src.evidence.search import judged_half
+from src.runtime import records
 from src.study.pool import TrialResult
 from src.study.table import read_about, read_pool, write_table
 from tests.project import ROOT, Project
@@ -51,18 +52,16 @@ def numbers(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ROUNDS)
-def test_every_number_follows_from_the_kept_table_in_under_a_minute(project: Project, name: str) -> None:
-    started = time.monotonic()
+def test_every_number_follows_from_the_kept_table(project: Project, name: str) -> None:
     found, _ = judged(project, name)
-    assert time.monotonic() - started < 60
     assert numbers(kept(name)) == {key: value for key, value in found.items() if key != "plan"}
 
 
 @pytest.mark.parametrize("name", ROUNDS)
 def test_the_page_says_what_the_numbers_say(tmp_path: Path, name: str) -> None:
     table, page = (ROOT / settings(name)[key] for key in ("table", "page"))
-    pools = [read_pool(table, study, probes=True, budgets=True) for study in read_about(table)["pools"]]
-    render(tmp_path / page.name, kept(name), pools)
+    pools = [read_pool(table, study, probes=True, budgets=True) for study in read_about(table).pools]
+    render(tmp_path / page.name, records.read(page.with_suffix(".json"), Findings, ""), pools)
     assert (tmp_path / page.name).read_text() == page.read_text()
     drawn = {path.name: path.read_bytes() for path in (tmp_path / page.stem).iterdir()}
     assert drawn.keys() == {path.name for path in page.with_suffix("").iterdir()}
@@ -77,7 +76,7 @@ def test_one_changed_trial_changes_the_page(project: Project) -> None:
     """The best configuration of the judged half of one pool is wrong on every image of val."""
     quick = ["halvings=2", "resamples=100"]
     table = ROOT / settings("first")["table"]
-    pools = [read_pool(table, study, probes=True, budgets=True) for study in read_about(table)["pools"]]
+    pools = [read_pool(table, study, probes=True, budgets=True) for study in read_about(table).pools]
     best = max(judged_half(pools[0], pools[0].healthy), key=lambda m: m.last.probes["linear"]["top1"])
     members = [wrong(m) if m.configuration == best.configuration else m for m in pools[0].members]
     write_table(project.folder / "changed.parquet", [replace(pools[0], members=members), *pools[1:]], {})
@@ -97,7 +96,7 @@ def test_no_round_judges_what_another_has_seen() -> None:
     seen: set[str] = set()
     for name in ROUNDS:
         table = ROOT / settings(name)["table"]
-        pools = [read_pool(table, study, probes=False, budgets=False) for study in read_about(table)["pools"]]
+        pools = [read_pool(table, study, probes=False, budgets=False) for study in read_about(table).pools]
         configurations = {m.configuration for pool in pools for m in pool.members if m.configuration != pool.default}
         trials = {member.trial for pool in pools for member in pool.members}
         assert not seen & (configurations | trials)

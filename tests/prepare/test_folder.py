@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.listing import numbered
 from src.data.pack import open_images, read_labels, read_names, write_pack
-from src.data.source import SPLITS, DataSet, Rows
+from src.data.source import SPLITS, DataSet, Rows, numbered
 from src.prepare.decode import decode
 from src.prepare.folder import folder
-from src.prepare.staging import BROKEN, stage
+from src.prepare.staging import BROKEN, CHUNK, stage
 from src.runtime import files
-from tests.composed import settings_of
+from tests.composed import plain_of
 from tests.project import Project
 
 MODES = (("L", (30, 40)), ("RGB", (50, 20, 3)), ("RGBA", (9, 9, 4)), ("RGB", (64, 64, 3)))
@@ -37,7 +36,7 @@ def write_images(root: Path, *, classes: bool, count: int = 48) -> None:
 
 
 def folder_of(images: Path, **changes: Any) -> DataSet:
-    settings = settings_of("data=folder", stage="prepare")["data"]["source"]
+    settings = plain_of("data=folder", stage="prepare")["data"]["source"]
     del settings["_target_"]
     return folder(**settings | {"root": str(images), "staging": str(images.parent / "staging")} | changes)
 
@@ -531,16 +530,18 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_or_killed_prepare_goes_on_where_it_was(project: Project) -> None:
-    write_images(project.folder / "photos", classes=True, count=800)
-    arguments = ["data=folder", "data.name=photos", "data.source.root=photos"]
-    process = project.start("prepare", *arguments)
-    facts = project.wait_for("data/.photos.staging/facts.npy", process)
+    write_images(project.folder / "photos", classes=True, count=4 * CHUNK)
+    arguments = ["data=folder", "data.name=photos", "data.source.root=photos", "data.source.size=9"]
+    process = project.held(2, "prepare", *arguments, STEPS="work")
     process.send_signal(signal.SIGINT)
+    project.go_on()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err, err
     assert "the same command goes on: python -m src.prepare data=folder data.name=photos" in err
-    project.kill_after(0.5, "prepare", *arguments)
-    assert facts.exists() and not (project.folder / "data/photos/images").exists()
+    killed = project.run("prepare", *arguments, KILL_AT_WRITE="2", STEPS="work")
+    assert killed.returncode == -signal.SIGKILL
+    assert (project.folder / "data/.photos.staging/facts.npy").exists()
+    assert not (project.folder / "data/photos/images").exists()
     out = project.ok("prepare", *arguments)
     assert "photos: packed in data/photos" in out
     assert not (project.folder / "data/.photos.staging").exists()
@@ -550,18 +551,17 @@ def test_an_interrupted_or_killed_prepare_goes_on_where_it_was(project: Project)
 
 
 def test_a_killed_worker_is_one_line_and_loses_nothing(project: Project) -> None:
-    write_images(project.folder / "photos", classes=True, count=3000)
+    write_images(project.folder / "photos", classes=True, count=10 * CHUNK)
     arguments = ["data=folder", "data.name=photos", "data.source.root=photos", "data.source.workers=2"]
-    process = project.start("prepare", *arguments)
-    project.wait_for("data/.photos.staging/facts.npy", process)
-    workers: list[int] = []
-    while len(workers) < 2 and process.poll() is None:  # concurrent.futures may hang earlier
-        workers = workers_of(process.pid)
+    process = project.held(9, "prepare", *arguments, "data.source.size=9", STEPS="work")  # once a piece came back
+    workers = workers_of(process.pid)
+    assert len(workers) == 2
     os.kill(workers[-1], signal.SIGKILL)
+    project.go_on()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in err, err
     assert "error: a process that decodes images was killed" in err and "a smaller data.source.workers, of 2" in err
-    assert "photos: packed in data/photos" in project.ok("prepare", *arguments)
+    assert "photos: packed in data/photos" in project.ok("prepare", *arguments, "data.source.size=9")
 
 
 def workers_of(parent: int) -> list[int]:

@@ -69,11 +69,11 @@ def test_the_knob_that_matters_is_found() -> None:
     rate, _ = centred(members)
     target = rate + 0.1 * np.random.default_rng(1).normal(size=COUNT)
     found = importance(members, target, seed=0, pairs=False)
-    assert found is not None and found["r2"] > 0.8 and "pairs" not in found
-    knobs = found["knobs"]
+    assert found is not None and found.r2 > 0.8 and found.pairs is None
+    knobs = found.knobs
     assert max(knobs, key=lambda name: knobs[name]) == "optimizer.learning_rate"
     assert knobs["optimizer.learning_rate"] > 1 and all(v < 0.1 for n, v in knobs.items() if "rate" not in n)
-    assert found["error"]["optimizer.learning_rate"] > 0 and set(found["error"]) == set(knobs) == set(varied(members))
+    assert found.error["optimizer.learning_rate"] > 0 and set(found.error) == set(knobs) == set(varied(members))
 
 
 @pytest.mark.parametrize("name", ["schedule.name", "augmentation.flip"])
@@ -81,15 +81,15 @@ def test_words_and_switches_can_matter(name: str) -> None:
     members = configurations()
     target = (knob(members, name) == knob(members, name)[0]) + 0.1 * np.random.default_rng(1).normal(size=COUNT)
     found = importance(members, target, seed=0, pairs=False)
-    assert found is not None and max(found["knobs"], key=lambda n: found["knobs"][n]) == name
+    assert found is not None and max(found.knobs, key=lambda n: found.knobs[n]) == name
 
 
 def test_the_planted_interaction_is_the_first_pair() -> None:
     members = configurations()
     rate, temperature = centred(members)
     found = importance(members, np.sign(rate) * np.sign(temperature), seed=0, pairs=True)
-    assert found is not None and found["r2"] > 0.3
-    first, *rest = found["pairs"].items()
+    assert found is not None and found.r2 > 0.3 and found.pairs is not None
+    first, *rest = found.pairs.items()
     assert first[0] == "optimizer.learning_rate x method.temperature" and abs(first[1]) > 3 * abs(rest[0][1])
 
 
@@ -97,8 +97,8 @@ def test_knobs_that_add_up_do_not_interact() -> None:
     members = configurations()
     rate, temperature = centred(members)
     found = importance(members, rate + temperature, seed=0, pairs=True)
-    assert found is not None and found["r2"] > 0.6
-    assert abs(found["pairs"].get("optimizer.learning_rate x method.temperature", 0.0)) < 0.25
+    assert found is not None and found.r2 > 0.6 and found.pairs is not None
+    assert abs(found.pairs.get("optimizer.learning_rate x method.temperature", 0.0)) < 0.25
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -106,7 +106,7 @@ def test_of_noise_the_forest_knows_nothing(seed: int) -> None:
     """Which r2 says; the importances of such a forest are noise as well."""
     members = configurations(seed)
     found = importance(members, np.random.default_rng(seed).normal(size=COUNT), seed=seed, pairs=False)
-    assert found is not None and found["r2"] <= 0
+    assert found is not None and found.r2 <= 0
 
 
 def test_seeds_of_one_configuration_are_held_out_together() -> None:
@@ -115,7 +115,7 @@ def test_seeds_of_one_configuration_are_held_out_together() -> None:
     noise = np.random.default_rng(0).normal(size=COUNT)
     target = np.array([noise[int(m.configuration[1:])] for m in members])
     found = importance(members, target, seed=0, pairs=False)
-    assert found is not None and found["r2"] <= 0
+    assert found is not None and found.r2 <= 0
 
 
 def test_few_or_equal_configurations_say_nothing() -> None:

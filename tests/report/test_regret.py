@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
+from src.report.numbers import Judged
 from src.report.regret import (
+    Chooser,
     budget_choosers,
     correlations,
     judge,
@@ -20,6 +22,7 @@ from src.report.regret import (
     verdicts,
 )
 from src.report.resampling import Draws, ResampledPool, halvings, resampled_pool, resamples
+from src.runtime.stats import Interval
 from src.selection.rule import make_rule
 from src.study.pool import Floats, TrialResult
 from tests.pools import answers, member, planted, pool
@@ -43,7 +46,19 @@ def whole_and_drawn(sample: ResampledPool, *, halved: int = 20, drawn: int = 200
     return halvings(sample, count=halved, seed=seed), resamples(sample, count=drawn, seed=seed)
 
 
-def known_scores(scores: Floats) -> Any:
+def judged(choosers: list[Chooser], whole: Draws, drawn: Draws) -> Judged:
+    """The verdict on what chooses something."""
+    found = judge(choosers, whole, drawn)
+    assert found is not None
+    return found
+
+
+def known(spread: Interval | None) -> Interval:
+    assert spread is not None
+    return spread
+
+
+def known_scores(scores: Floats) -> Chooser:
     """A chooser by given scores of trials (t,)."""
     return lambda mix: mix @ scores
 
@@ -93,7 +108,8 @@ def test_an_arena_holds_what_was_probed_by_configuration() -> None:
     sample = resampled_pool(members, "linear")
     assert [m.number for m in sample.trials] == [0, 2, 3] and sample.configuration.tolist() == [0, 1, 0]
     assert np.allclose(sample.means(sample.right), [(rows[0] + rows[3]) / 2, rows[2]])
-    with pytest.raises(ValueError, match=r"^no trial has a knn score on val: run python -m src\.probe first$"):
+    said = r"^no trial has a knn score on val: run python -m src\.probe study=\.\.\. first$"
+    with pytest.raises(ValueError, match=said):
         resampled_pool(members, "knn")
 
 
@@ -189,17 +205,17 @@ def test_trials_without_a_score_take_no_part() -> None:
 def test_random_choice_has_its_own_regret() -> None:
     sample = sample_of(np.linspace(0.4, 0.8, 10), seed=0)
     whole, drawn = whole_and_drawn(sample)
-    found = judge([random_chooser], whole, drawn)
-    assert found["over_random"] == pytest.approx(1) and found["over_random_interval"] == pytest.approx((1, 1))
-    assert found["quality"] == pytest.approx(sample.right.mean()) and found["regret"] > 0
-    assert found["tau"] is None and found["rho"] is None and found["pick"] is None
+    found = judged([random_chooser], whole, drawn)
+    assert found.over_random == pytest.approx(1) and found.over_random_interval == pytest.approx((1, 1))
+    assert found.quality == pytest.approx(sample.right.mean()) and found.regret > 0
+    assert found.tau is None and found.rho is None and found.pick is None
 
 
 def test_the_default_is_trial_0_where_it_was_drawn() -> None:
     sample = resampled_pool([member(i, {}, right=np.full(20, q)) for i, q in enumerate(QUALITY)][::-1], "linear")
     whole, drawn = whole_and_drawn(sample)
-    found = judge([one_chooser(sample, "c0")], whole, drawn)
-    assert found["pick"] == 3 and found["regret"] == pytest.approx(0.7) and found["quality"] == pytest.approx(0.2)
+    found = judged([one_chooser(sample, "c0")], whole, drawn)
+    assert found.pick == 3 and found.regret == pytest.approx(0.7) and found.quality == pytest.approx(0.2)
     regrets = verdicts(one_chooser(sample, "c0")(drawn.mix), drawn.on_a, drawn.on_b).regret
     there = drawn.mix[:, :, 3].sum(1) > 0
     assert np.array_equal(~np.isnan(regrets), there) and 0.5 < there.mean() < 0.85
@@ -207,7 +223,7 @@ def test_the_default_is_trial_0_where_it_was_drawn() -> None:
 
 def test_without_a_default_nothing_is_chosen() -> None:
     sample = resampled_pool([member(i + 1, {}, right=np.full(20, q)) for i, q in enumerate(QUALITY)], "linear")
-    assert judge([one_chooser(sample, "c0")], *whole_and_drawn(sample)) == {}
+    assert judge([one_chooser(sample, "c0")], *whole_and_drawn(sample)) is None
 
 
 def test_the_default_goes_by_its_configuration() -> None:
@@ -314,7 +330,7 @@ def test_intervals_cover_the_truth() -> None:
         sample = sample_of(quality, seed=seed, sources=100)
         regrets.append(quality.max() - quality[scores.argmax()])
         intervals.append(
-            judge([known_scores(scores)], *whole_and_drawn(sample, halved=5, drawn=100))["regret_interval"]
+            known(judged([known_scores(scores)], *whole_and_drawn(sample, halved=5, drawn=100)).regret_interval)
         )
     for low, high in intervals:
         covered += low <= np.mean(regrets) <= high
@@ -330,7 +346,8 @@ def test_intervals_of_correlations_cover_the_truth() -> None:
         quality = np.clip(rng.normal(0.6, 0.1, 20), 0.05, 0.95)
         scores = quality + rng.normal(0, 0.1, 20)
         sample = sample_of(quality, seed=seed, sources=400)
-        low, high = judge([known_scores(scores)], *whole_and_drawn(sample, halved=2, drawn=100))["rho_interval"]
+        found = judged([known_scores(scores)], *whole_and_drawn(sample, halved=2, drawn=100))
+        low, high = known(found.rho_interval)
         covered += low <= 0.69 <= high
         assert high - low < 1.5
     assert covered / 30 >= 0.85
@@ -348,7 +365,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     widths = []
     for sample in (flat, seeded):
         best = sample.means(np.eye(len(sample.trials))).T @ np.eye(8)[-1]
-        low, high = judge([known_scores(best)], *whole_and_drawn(sample))["quality_interval"]
+        low, high = known(judged([known_scores(best)], *whole_and_drawn(sample)).quality_interval)
         widths.append(high - low)
     assert widths[1] > widths[0] + 0.1
 
@@ -359,18 +376,16 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 def test_judge_gives_each_figure_with_its_interval() -> None:
     sample = sample_of(np.linspace(0.3, 0.9, 12), seed=0)
     whole, drawn = whole_and_drawn(sample)
-    found = judge([known_scores(np.arange(12.0))], whole, drawn)
-    assert found["pick"] == 11 and found["rho"] > 0.9 and abs(found["regret"]) < 0.05 and found["top"] > 0.5
+    found = judged([known_scores(np.arange(12.0))], whole, drawn)
+    assert found.rho is not None and found.top is not None
+    assert found.pick == 11 and found.rho > 0.9 and abs(found.regret) < 0.05 and found.top > 0.5
     for name in ("tau", "rho", "quality", "regret", "over_range", "over_random"):
-        low, high = found[f"{name}_interval"]
-        assert low <= high and low - 0.05 <= found[name] <= high + 0.05
-    backwards = judge([known_scores(-np.arange(12.0))], whole, drawn)
-    assert (
-        backwards["pick"] == 0
-        and backwards["over_random"] > 1.5
-        and backwards["over_range"] == pytest.approx(1, abs=0.1)
-    )
-    assert backwards["top"] < 0.1
+        low, high = getattr(found, f"{name}_interval")
+        assert low <= high and low - 0.05 <= getattr(found, name) <= high + 0.05
+    backwards = judged([known_scores(-np.arange(12.0))], whole, drawn)
+    assert backwards.over_random is not None and backwards.top is not None
+    assert backwards.pick == 0 and backwards.over_random > 1.5 and backwards.over_range == pytest.approx(1, abs=0.1)
+    assert backwards.top < 0.1
 
 
 def test_noise_floor_is_the_deviation_over_seeds_by_that_over_configurations() -> None:
@@ -394,10 +409,10 @@ def test_label_draws_are_one_way_of_choosing() -> None:
     )
     whole, drawn = whole_and_drawn(sample)
     best, worst = known_scores(np.array([1.0, 0.0])), known_scores(np.array([0.0, 1.0]))
-    one, other, both = (judge(choosers, whole, drawn) for choosers in ([best], [worst], [best, worst]))
+    one, other, both = (judged(choosers, whole, drawn) for choosers in ([best], [worst], [best, worst]))
     for name in ("regret", "quality", "over_range", "over_random", "top"):
-        assert both[name] == pytest.approx((one[name] + other[name]) / 2)
-    assert both["pick"] is None and one["pick"] == 0 and other["pick"] == 1
+        assert getattr(both, name) == pytest.approx((getattr(one, name) + getattr(other, name)) / 2)
+    assert both.pick is None and one.pick == 0 and other.pick == 1
     made = pool([member(0, budgets={"5-0": 0.1, "5-1": 0.2, "all": 0.3, "mine": 0.1}, right=np.ones(4))])
     found = budget_choosers(made, resampled_pool(made.members, "linear"))
     assert {name: len(draws) for name, draws in found.items()} == {

@@ -21,6 +21,7 @@ from src.runtime import files
 from src.runtime.figure_style import INK
 from src.runtime.stats import by_group
 from src.study.pool import joined
+from src.study.results import read_budgets, read_probed
 from src.study.stored import StoredStudy, labelled_pool
 from src.study.table import write_table
 from tests.pools import planted
@@ -240,7 +241,7 @@ def test_a_joint_selection_is_scored_at_its_own_snapshot(finished: Project, proj
     out = project.ok("selection", "study=tiny", "snapshots=all", "rule=alignment_z", "draws=100")
     (winner,) = project.json("runs/tiny/selection.json")["winners"]
     assert f"its weights: runs/store/{winner['trial']}/snapshots/{winner['step']:07d}.safetensors" in out
-    assert "order is, nobody measured: noise is measured of last snapshots" in " ".join(out.split())
+    assert "order is was not measured: noise is measured of last snapshots" in " ".join(out.split())
     project.ok("confirm", "study=tiny", "top=1", "seeds=[1]")
     project.ok("probe", "study=tiny", "threads=1")
     project.ok("report", *REPORT)
@@ -325,8 +326,9 @@ def test_a_report_from_a_kept_table_says_the_same_without_store_or_data(
     pools = []
     for name in ("tiny", "tiny-confirm"):
         folder = Path("runs") / name
-        probed, budgets = (files.read_json(folder / f"{stage}.json") for stage in ("probe", "budget"))
-        pools.append(labelled_pool(StoredStudy(folder), probed, group, budgets["files"]))
+        probed = read_probed(folder)
+        assert probed is not None
+        pools.append(labelled_pool(StoredStudy(folder), probed, group, read_budgets(folder)))
     write_table(project.folder / "kept.parquet", [joined(*pools)], {})
     project.ok("selection", "study=tiny", "table=kept.parquet", "draws=100")
     project.ok("report", *REPORT, "table=kept.parquet")
@@ -360,6 +362,19 @@ def test_every_figure_is_drawn_where_there_are_trials_enough(project: Project) -
     assert "between runs a lower loss misleads about it" in metrics["loss"]["simclr"]["sentence"]
     out = project.ok("report", "show=true")
     assert metrics["loss"]["simclr"]["sentence"] in " ".join(out.split())
+
+
+def test_the_report_of_an_earlier_release_is_refused_in_one_line(finished: Project, project: Project) -> None:
+    project.copy_of(finished)
+    path = project.folder / "report/metrics.json"
+    metrics = json.loads(path.read_text())
+    first = ("study", "rule", "columns", "picks", "ranking", "dropped", "test", "trials")  # what it had
+    path.write_text(json.dumps({name: metrics[name] for name in first}))
+    line = project.refused("report", "show=true")
+    assert line.startswith("error: report/metrics.json isn't as it was written (")
+    assert line.endswith(" is missing): run python -m src.report study=... again")
+    path.write_text("{")
+    assert "report/metrics.json is damaged" in project.refused("report", "show=true")
 
 
 def test_knobs_are_shown_where_nothing_is_labelled(project: Project) -> None:
@@ -437,7 +452,8 @@ def strip_classes(project: Project) -> None:
         place = lines[0].index("group")
         path.write_text("".join(f"{line[place]}\n" for line in lines))
     checksums = {path.stem: files.checksum(path) for path in labels.glob("*.csv")}
-    files.write_json(labels / "manifest.json", files.read_json(labels / "manifest.json") | {"checksums": checksums})
+    about = json.loads((labels / "manifest.json").read_text())
+    files.write_json(labels / "manifest.json", about | {"checksums": checksums})
 
 
 @pytest.mark.parametrize("labels", ["gone", "without classes"])
@@ -452,7 +468,7 @@ def test_without_labels_the_page_says_what_cannot_be_known(finished: Project, pr
     project.ok("report", *REPORT)
     page, metrics = page_of(project), project.json("report/metrics.json")
     assert "What can't be known here" in page and "so nobody can say how good any trial is" in page
-    assert "python -m src.budget file=few.csv" in page and "labels_" not in page
+    assert "python -m src.budget study=tiny file=few.csv" in page and "labels_" not in page
     assert "The test split is sealed." in page and not (project.folder / "runs/seal.jsonl").exists()
     assert metrics["quality"] is None and not {"choosing", "loss", "budget"} & set(metrics)
     assert "regret" not in page and "Confirmed with fresh seeds" in page
@@ -549,22 +565,17 @@ def test_an_added_criterion_is_measured_by_the_studys_own_command(finished: Proj
         "direction: lower\nwithin: []\ninvariances: [rotation]\nworst: null\nversion: 1\n"
     )
 
-    def ok(stage: str, *arguments: str) -> str:
-        result = project.run_afresh(stage, *arguments)
-        assert result.returncode == 0, result.stderr
-        return result.stdout
-
     trained, before = (
         weights(project),
         {p.name: p.read_bytes() for p in project.folder.glob("runs/store/*/record.json")},
     )
     old = {t["trial"]: t for t in finished.json("report/metrics.json")["trials"]}
-    assert ok("train", *project.sweep()).count("(from the store)") == 3
+    assert project.ok("train", *project.sweep()).count("(from the store)") == 3
     assert weights(project) == trained
     _, found = runs(project)
     assert all("criterion/norm_h" in run.data.metrics for run in found if run.data.tags["stepwise.trial"] != "-")
     assert before == {p.name: p.read_bytes() for p in project.folder.glob("runs/store/*/record.json")}
-    ok("selection", "study=tiny", "rule=[norm_h,lidar_z]", "draws=100")
+    project.ok("selection", "study=tiny", "rule=[norm_h,lidar_z]", "draws=100")
     for line in project.json("runs/tiny/selection.json")["ranking"]:
         assert line["values"]["norm_h"] > 0
         assert line["values"]["lidar_z"] == old[line["trial"]]["criteria"]["lidar_z"]

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from src.runtime.build import OPTIMIZERS, PACKAGES, build, check_targets, resolve
+from src.runtime.records import Config
+from tests.composed import method_settings
 from tests.project import ROOT, Project
 
 SLOTS = {"model": "model", "method": "method", "augmentation": "augmentation", "criterion": "criterion", "data": "data"}
@@ -77,12 +79,10 @@ def test_what_was_run_from_received_records_is_refused(slot: str, target: Any) -
 
 def test_what_stands_inside_is_held_to_the_same_rule_before_anything_is_called(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
-    trap = {"_target_": "os.system", "command": f"touch {marker}"}
-    simclr = yaml.safe_load((ROOT / "conf/method/simclr.yaml").read_text())
-    for slot, config in (
-        ("method", simclr | {"projector": trap}),
-        ("model", {"_target_": "src.models.timm_backbone.TimmBackbone", "arguments": {"norm": [trap]}}),
-    ):
+    trap: Config = {"_target_": "os.system", "command": f"touch {marker}"}
+    simclr = method_settings("simclr")
+    backbone: Config = {"_target_": "src.models.timm_backbone.TimmBackbone", "arguments": {"norm": [trap]}}
+    for slot, config in (("method", simclr | {"projector": trap}), ("model", backbone)):
         with pytest.raises(ValueError, match="_target_ must be"):
             check_targets(slot, config)
         with pytest.raises(ValueError, match="_target_ must be"):
@@ -91,7 +91,7 @@ def test_what_stands_inside_is_held_to_the_same_rule_before_anything_is_called(t
 
 
 def test_a_head_is_no_model_of_a_method_and_no_method_a_head() -> None:
-    simclr = yaml.safe_load((ROOT / "conf/method/simclr.yaml").read_text())
+    simclr = method_settings("simclr")
     with pytest.raises(ValueError, match=r"head\._target_ must be .* defined in src\.models\.projector"):
         build("method", simclr | {"projector": simclr}, None)
 
@@ -99,7 +99,8 @@ def test_a_head_is_no_model_of_a_method_and_no_method_a_head() -> None:
 def test_every_configured_target_may_stand_in_its_slot() -> None:
     for slot, folder in SLOTS.items():
         for path in (ROOT / "conf" / folder).glob("*.yaml"):
-            check_targets(slot, yaml.safe_load(path.read_text()))
+            config = method_settings(path.stem) if slot == "method" else yaml.safe_load(path.read_text())
+            check_targets(slot, config)
     for path in (ROOT / "conf/probe").glob("*.yaml"):
         check_targets("probe", yaml.safe_load(path.read_text()))
     for path in (ROOT / "conf/optimizer").glob("*.yaml"):
@@ -109,14 +110,22 @@ def test_every_configured_target_may_stand_in_its_slot() -> None:
 
 def test_an_interpolation_in_a_record_stays_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "1234")
-    config = {"_target_": "src.models.timm_backbone.TimmBackbone", "architecture": "${oc.env:SECRET}", "arguments": {}}
+    config: Config = {
+        "_target_": "src.models.timm_backbone.TimmBackbone",
+        "architecture": "${oc.env:SECRET}",
+        "arguments": {},
+    }
     with pytest.raises(ValueError, match=r"got '\$\{oc\.env:SECRET\}'"):
         build("model", config, (1, 8, 8))
 
 
 @pytest.mark.parametrize("key", ["pretrained", "pretrained_cfg", "checkpoint_path", "cache_dir"])
 def test_a_timm_model_fetches_and_loads_nothing(key: str) -> None:
-    config = {"_target_": "src.models.timm_backbone.TimmBackbone", "architecture": "resnet10t", "arguments": {key: "x"}}
+    config: Config = {
+        "_target_": "src.models.timm_backbone.TimmBackbone",
+        "architecture": "resnet10t",
+        "arguments": {key: "x"},
+    }
     with pytest.raises(ValueError, match=f"model.arguments.{key} isn't taken"):
         build("model", config, (1, 8, 8))
 

@@ -6,17 +6,18 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.project import ROOT, Project, clean_environment
-from tests.trial.test_sharing import SHARED, finished_launch, launched
+from tests.project import HELD, ROOT, Project, clean_environment, held_at
+from tests.trial.test_sharing import HALFWAY, SHARED, finished_pair, launched
 
-CTRL_C = "import os, signal\ndef ctrl_c(): os.kill(os.getpid(), signal.SIGINT)\n"
+# as in a terminal, also where the suite itself runs under nohup
+CTRL_C = "import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+CTRL_C += "def ctrl_c(): os.kill(os.getpid(), signal.SIGINT)\n"
 
 
 def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -62,15 +63,16 @@ for again in (ctrl_c, lambda: os.kill(os.getpid(), signal.SIGTERM)):
 
 STAGE = """
 import os, signal, sys, time
+from src.clean import Settings
 from src.runtime import app, interrupts
-def stage(config):
+def stage(settings):
     interrupts.wait_for_points(True)
     print("begun", flush=True)
     while True:
         interrupts.point()
         time.sleep(0.01)
 sys.argv = ["clean"]
-app.run(stage, "clean")
+app.run(stage, "clean", Settings)
 """
 
 
@@ -101,17 +103,17 @@ def test_a_terminal_that_is_gone_keeps_nobody_from_ending_well(tmp_path: Path) -
     """What is printed to it fails, and would keep study.json from being written."""
     ours, theirs = pty.openpty()
     code = STAGE.replace(
-        'app.run(stage, "clean")',
+        'app.run(stage, "clean", Settings)',
         """
 try:
-    app.run(stage, "clean")
+    app.run(stage, "clean", Settings)
 finally:
     print("a summary", flush=True)
     open("written", "w").close()
 """,
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", CTRL_C + code],
         cwd=tmp_path,
         env=clean_environment() | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
@@ -132,7 +134,6 @@ def test_a_sweep_that_is_asked_to_end_keeps_its_last_step_and_says_how_to_go_on(
     long = ["schedule.images=32000", "schedule.rows=1", "schedule.evaluations=1", "checkpoint_seconds=1e9"]
     process = project.start("train", *project.sweep(*long, trials=2))
     config = project.wait_for("runs/store/*/config.json", process)
-    time.sleep(1)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
@@ -152,37 +153,39 @@ def checkpoint(folder: Path) -> Any:
 def test_two_processes_that_are_stopped_go_on_to_the_identical_record(project: Project) -> None:
     """By the clock, at a row that is told again, and by SIGTERM to torchrun, which hands it to both."""
     project.prepare()
-    arguments = [*SHARED, "schedule.images=12800"]
-    finished_launch(project, *arguments, "study=unbroken")
+    finished_pair(project, *SHARED, "study=unbroken")
     folder = project.folder / "runs/store" / project.json("runs/unbroken/study.json")["trials"][0]["trial"]
     expected = (folder / "record.json").read_bytes()
     folder.rename(project.folder / "kept")
-    finished_launch(project, *arguments, "study=broken", "max_hours=0.0000001")
+    finished_pair(project, *SHARED, "study=broken", "max_hours=0.0000001")
     first = checkpoint(folder)
-    assert first["rows"] == [] and first["step"] == len(first["since_row"]["learning_rate"]) == 100
-    process = launched(project, *arguments, "study=broken", "checkpoint_seconds=0")
-    while (folder / "checkpoint.pt").exists() and checkpoint(folder)["step"] == 100:
-        assert process.poll() is None
-        time.sleep(0.01)
+    assert first["rows"] == [] and first["step"] == len(first["since_row"]["learning_rate"]) == 15
+    process = launched(project, *SHARED, "study=broken", "checkpoint_seconds=0", **held_at(HALFWAY))
+    project.wait_for(HELD, process)
     process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    while "ends after this step" not in process.stderr.readline():
+        assert process.poll() is None
+    project.go_on()
     _, err = process.communicate(timeout=60)
     assert err.count("interrupted; what was finished is kept") == 1, err
-    assert 100 < checkpoint(folder)["step"] < 400 and not (folder / "record.json").exists()
-    finished_launch(project, *arguments, "study=broken")
+    assert 15 < checkpoint(folder)["step"] < 60 and not (folder / "record.json").exists()
+    finished_pair(project, *SHARED, "study=broken")
     assert (folder / "record.json").read_bytes() == expected
 
 
 def test_an_interrupt_that_a_library_made_an_error_of_is_still_an_interrupt(tmp_path: Path) -> None:
     code = """
 import sys
+from src.clean import Settings
 from src.runtime import app
-def stage(config):
+def stage(settings):
     try:
         ctrl_c()
     except KeyboardInterrupt:
         raise ValueError("couldn't read a file") from None
 sys.argv = ["clean"]
-app.run(stage, "clean")
+app.run(stage, "clean", Settings)
 """
     result = python(code, tmp_path)
     assert result.returncode == 130 and "error: " not in result.stderr
@@ -191,11 +194,12 @@ app.run(stage, "clean")
 def test_the_same_error_without_an_interrupt_is_the_users(tmp_path: Path) -> None:
     code = """
 import sys
+from src.clean import Settings
 from src.runtime import app
-def stage(config):
+def stage(settings):
     raise ValueError("couldn't read a file")
 sys.argv = ["clean"]
-app.run(stage, "clean")
+app.run(stage, "clean", Settings)
 """
     result = python(code, tmp_path)
     assert result.returncode == 1 and result.stderr.strip() == "error: couldn't read a file"

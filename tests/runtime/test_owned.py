@@ -10,7 +10,7 @@ import pytest
 
 from src.runtime import files, owned
 from tests.prepare.test_folder import write_images
-from tests.project import ROOT, TINY, Project, finished_study
+from tests.project import ROOT, TINY, Project
 
 TARGET_PARTS = ("images", "labels")
 
@@ -321,8 +321,8 @@ FOREIGN = {
 }
 
 
-def test_foreign_files_in_every_folder_are_the_same_after_every_stage(project: Project) -> None:
-    finished_study(project)
+def test_foreign_files_in_every_folder_are_the_same_after_every_stage(finished: Project, project: Project) -> None:
+    project.copy_of(finished)
     mine = {
         Path(place, name): content
         for place, _, _ in os.walk(project.folder)

@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from src.data.pack import Manifest
 from src.evaluation.protocol import check_guide, check_protocol
 from src.probes.labelled import Labelled
 from src.runtime.build import build
-from src.runtime.settings import SHAPES, check_settings
+from src.runtime.settings import hold
+from src.train.settings import Settings as TrainSettings
 from src.trial.identity import DETERMINES_WEIGHTS, identify
-from tests.composed import packed, settings_of
+from tests.composed import chosen_of, packed, plain_of
 from tests.project import ROOT
 
+
+def shape_of(stage: str) -> type[Any]:
+    """The settings of a stage, which stand beside it."""
+    beside = f"src.{stage}.settings" if (ROOT / "src" / stage).is_dir() else f"src.{stage}"
+    shape: type[Any] = importlib.import_module(beside).Settings
+    return shape
+
+
+SHAPES = {path.stem: shape_of(path.stem) for path in sorted((ROOT / "conf").glob("*.yaml"))}
 SMALL = [f"data.source.sources.{split}=20" for split in ("pretrain", "probe", "val", "test")]
-NEEDED = {"prepare": SMALL, "compare": ["trials=[0,1]"], "adopt": ["weights=a.safetensors"]}
+OF_A_STUDY = ("selection", "confirm", "probe", "budget", "report", "compare", "supervised")
+NEEDED = {stage: ["study=digits"] for stage in OF_A_STUDY} | {"prepare": SMALL, "adopt": ["weights=a.safetensors"]}
+NEEDED["compare"] += ["trials=[0,1]"]
 MEANT: dict[str, dict[str, list[Any]]] = {  # what of the values below is no mistake
     "adopt": {"weights": [["x"]], "projector": [None], "criterion.worst": [-1e30]},
     "budget": {"file": [None, "x"]},
     "compare": {"column": [None, "x"], "table": [None, "x"]},
     "confirm": {"trials": [None, [1]], "max_hours": [None, 5]},
     "evidence": {"rule.table": [None, "x"], "rule.tuned_on": [None]},
-    "report": {"table": [None, "x"]},
+    "report": {"study": [None], "table": [None, "x"]},
     "selection": {"rule": [["x"]], "table": [None, "x"]},
     "train": {
         "study": [None, "x"],
         "max_hours": [None, 5],
+        "forecast": [None, "x"],
         "start.weights": [None, "x"],
         "criterion.worst": [-1e30],
         "optimizer.factory.eps": [True],
@@ -47,12 +60,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return packed(tmp_path_factory.mktemp("data"))
 
 
-def plain_of(stage: str) -> dict[str, Any]:
-    if stage == "train":
-        return settings_of()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        plain: Any = OmegaConf.to_container(compose(stage, NEEDED.get(stage, [])), resolve=True)
-    return dict(plain)
+def composed(stage: str) -> dict[str, Any]:
+    return plain_of(*NEEDED.get(stage, []), stage=stage)
 
 
 def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -94,14 +103,14 @@ def wrong(value: Any) -> list[Any]:
 
 def check(stage: str, part: str, plain: dict[str, Any], manifest: Manifest, store: Path) -> None:
     """What a stage checks of a part of its settings before any work, and what probes say when they are called."""
-    check_settings(stage, plain)
-    if stage == "train" and part in DETERMINES_WEIGHTS:
-        start = plain["start"] | {"weights": None}
-        identify(plain | {"start": start}, manifest, store, device="cpu", threads=1)
+    settings = hold("", plain, SHAPES[stage])
+    if isinstance(settings, TrainSettings) and part in DETERMINES_WEIGHTS:
+        chosen = chosen_of(replace(settings, start=replace(settings.start, weights=None)))
+        identify(chosen, manifest, store, device="cpu", threads=1)
     if part == "evaluation":
-        check_protocol(plain["evaluation"], manifest)
+        check_protocol(settings.evaluation, manifest)
     if part == "criterion":
-        check_guide(plain["criterion"], plain["evaluation"], {"h": 16, "z": 8})
+        check_guide(settings.criterion, settings.evaluation, {"h": 16, "z": 8})
     if part in ("model", "augmentation"):
         build(part, plain[part], *([manifest.shape] if part == "model" else []))
     if part == "probe":
@@ -123,9 +132,9 @@ def refusal(call: Callable[[], None]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("stage", sorted(SHAPES))
+@pytest.mark.parametrize("stage", SHAPES)
 def test_null_and_wrong_types_are_one_line_that_names_the_key(stage: str, manifest: Manifest, tmp_path: Path) -> None:
-    plain = plain_of(stage)
+    plain = composed(stage)
     accepted: dict[str, list[Any]] = {}
     for path in leaves(plain):
         name = ".".join(path)
@@ -145,10 +154,10 @@ def test_null_and_wrong_types_are_one_line_that_names_the_key(stage: str, manife
     assert accepted == MEANT.get(stage, {})
 
 
-@pytest.mark.parametrize("stage", sorted(SHAPES))
+@pytest.mark.parametrize("stage", SHAPES)
 def test_a_misspelt_and_a_missing_key_are_one_line(stage: str) -> None:
-    plain = plain_of(stage)
+    plain = composed(stage)
     for key in plain:
         misspelt = {**{name: value for name, value in plain.items() if name != key}, f"{key}x": plain[key]}
         with pytest.raises(ValueError, match=f"^({key} is missing|{key}x isn't a key)"):
-            check_settings(stage, misspelt)
+            hold("", misspelt, SHAPES[stage])

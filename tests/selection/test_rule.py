@@ -54,7 +54,7 @@ def test_a_list_is_the_mean_rank_of_its_columns() -> None:
 
 def test_consensus_is_the_list_of_its_yaml() -> None:
     made = everything()
-    by_name, by_list = make_rule(made, "consensus"), make_rule(made, made.criteria["consensus"]["columns"])
+    by_name, by_list = make_rule(made, "consensus"), make_rule(made, made.criteria["consensus"].columns or [])
     assert by_name.columns == by_list.columns and by_name.signs == by_list.signs and by_name.name == "consensus"
     values = np.random.default_rng(0).normal(size=(7, len(by_name.columns)))
     assert np.array_equal(by_name.score(values), by_list.score(values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,9 @@ from tests.project import TINY_TRIAL, Project
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
+def swept(tmp_path_factory: pytest.TempPathFactory, finished: Project) -> Project:
     """A study of three trials, probed, and one of a trial that is to be forgotten."""
-    project = Project(tmp_path_factory.mktemp("swept"), database)
-    project.prepare()
-    project.ok("train", *project.sweep())
-    project.ok("probe", "study=tiny", "threads=1")
+    project = Project(tmp_path_factory.mktemp("swept"), database=None).unconfirmed(finished)
     project.ok("train", *TINY_TRIAL, "study=old", "seed=9")
     return project
 
@@ -128,17 +126,15 @@ def test_what_is_not_proved_a_whole_trial_stays(here: Project, tmp_path: Path, d
 
 
 def test_a_trial_killed_in_the_middle_is_kept_and_trained_on(here: Project) -> None:
-    long = [*TINY_TRIAL, "study=long", "seed=11", "schedule.images=400000", "checkpoint_seconds=0.0"]
-    process = here.start("train", *long)
-    checkpoint = here.wait_for("runs/store/*/checkpoint.pt", process)
-    import os
-    import signal
-
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    trial = [*TINY_TRIAL, "study=long", "seed=11", "checkpoint_seconds=0.0"]
+    assert here.run("train", *trial, KILL_AT_WRITE="80").returncode == -signal.SIGKILL
+    (checkpoint,) = (here.folder / "runs/store").glob("*/checkpoint.pt")
     before = everything(checkpoint.parent)
     here.ok("clean", "delete=true")
     assert everything(checkpoint.parent) == before
+    here.ok("train", *trial)
+    assert here.json("runs/long/study.json")["trials"][0]["trial"] == checkpoint.parent.name
+    assert (checkpoint.parent / "record.json").exists()
 
 
 def link(project: Project) -> None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from src.study.pool import joined, repetitions
+from src.study.results import Status
 from tests.pools import member, pool
 
 
 def test_healthy_are_the_complete_and_finished_the_collapsed_too() -> None:
-    states = ["complete", "collapsed", "diverged", "stopped", "complete"]
+    states: list[Status] = ["complete", "collapsed", "diverged", "stopped", "complete"]
     made = pool([member(i, status=status) for i, status in enumerate(states)])
     assert [m.number for m in made.healthy] == [0, 4]
     assert [m.number for m in made.finished] == [0, 1, 4]

@@ -9,26 +9,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from src.evidence.page import render
 from src.evidence.rule_validation import findings
+from src.evidence.settings import Settings
 from src.runtime import files
+from src.runtime.settings import hold
 from src.runtime.stats import by_group
 from src.selection.ranking import rank
 from src.selection.rule import make_rule
 from src.study.pool import Pool
 from src.study.table import read_about, read_pool, write_table
+from tests.composed import plain_of
 from tests.pools import SMALL, member, planted, pool
-from tests.project import ROOT
 
-SETTINGS: dict[str, Any] = {
-    **yaml.safe_load((ROOT / "conf/evidence.yaml").read_text()),
-    **yaml.safe_load((ROOT / "conf/round/first.yaml").read_text()),
-    "halvings": 3,
-    "resamples": 40,
-}
-SETTINGS["rule"] = SETTINGS["rule"] | {"largest": 1}
+SETTINGS = replace(hold("", plain_of(stage="evidence"), Settings), halvings=3, resamples=40)
+SETTINGS = replace(SETTINGS, rule=replace(SETTINGS.rule, largest=1))
 METHODS = ("simclr", "byol")
 
 
@@ -88,7 +84,7 @@ def test_what_is_written_is_read(path: Path) -> None:
     write_table(path, pools, {"made": {"git": "abc"}})
     for made in pools:
         assert exact(both(path, made.name)) == exact(made)
-    assert read_about(path)["facts"] == {"made": {"git": "abc"}}
+    assert read_about(path).facts == {"made": {"git": "abc"}}
 
 
 def test_writing_what_was_read_gives_the_same_bytes(path: Path) -> None:
@@ -254,7 +250,7 @@ def changed(path: Path, column: str, trial: str, value: Any) -> None:
 
 def page(path: Path) -> tuple[str, dict[str, bytes]]:
     """The page and its figures, as src.evidence writes them from the table."""
-    pools = [both(path, name) for name in read_about(path)["pools"]]
+    pools = [both(path, name) for name in read_about(path).pools]
     target = path.with_suffix(".md")
     render(target, findings(pools, [], SETTINGS), pools)
     return target.read_text(), {figure.name: figure.read_bytes() for figure in target.with_suffix("").iterdir()}
@@ -263,16 +259,16 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
 def test_selection_follows_one_changed_value(path: Path) -> None:
     write_table(path, [planted(seed=0)], {})
     before = selected(path)
-    worst, best = before["ranking"][-1], before["winners"][0]
-    changed(path, "criterion.lidar_z", worst["trial"], worst["values"]["lidar_z"])
+    worst, best = before.ranking[-1], before.winners[0]
+    changed(path, "criterion.lidar_z", worst.trial, worst.values["lidar_z"])
     assert files.to_json(selected(path)) == files.to_json(before)  # rewritten as it was
-    changed(path, "criterion.lidar_z", worst["trial"], 1000.0)
+    changed(path, "criterion.lidar_z", worst.trial, 1000.0)
     after = selected(path)
-    assert after["winners"][0]["trial"] == worst["trial"] != best["trial"]
-    changed(path, "budget.all", best["trial"], -9.0)
-    assert selected(path, "labels_all")["ranking"][-1]["trial"] == best["trial"]
-    changed(path, "status", best["trial"], "diverged")
-    assert best["trial"] in [one["trial"] for one in selected(path)["dropped"]]
+    assert after.winners[0].trial == worst.trial != best.trial
+    changed(path, "budget.all", best.trial, -9.0)
+    assert selected(path, "labels_all").ranking[-1].trial == best.trial
+    changed(path, "status", best.trial, "diverged")
+    assert best.trial in [one.trial for one in selected(path).dropped]
 
 
 def test_the_page_follows_one_changed_value(path: Path) -> None:

@@ -17,19 +17,17 @@ from src.tracking.client import Point, Tracking
 from tests.project import ROOT, clean_environment
 
 ASK = """
-import os, runpy, sys, time
+import os, runpy, sys
 from pathlib import Path
 from src.tracking.client import Tracking
 if "FAULT" in os.environ:
     runpy.run_path(sys.argv[1])
-started = time.monotonic()
-written = Tracking(Path("mlruns"), "study", "0123456789abcdef").add("", tags={"a": "b"})
-print(written, time.monotonic() - started < 1, "mlflow" in sys.modules)
+print(Tracking(Path("mlruns"), "study", "0123456789abcdef").add("", tags={"a": "b"}), "mlflow" in sys.modules)
 """
 
 
 def ask(folder: Path, **environment: str) -> tuple[str, str]:
-    """Whether something was written, within a second, and with MLflow; what was said."""
+    """Whether something was written, and MLflow asked; what was said."""
     done = subprocess.run(
         [sys.executable, "-c", ASK, str(ROOT / "tests/killer.py")],
         cwd=folder,
@@ -88,18 +86,18 @@ def a_database_in_a_read_only_folder(folder: Path, database: Path) -> str:
     ],
     ids=lambda make: make.__name__,
 )
-def test_a_store_that_cannot_be_written_is_one_line_within_a_second(
+def test_a_store_that_cannot_be_written_is_one_line_before_mlflow_is_asked(
     make: Callable[[Path, Path], str], tmp_path: Path, database: Path
 ) -> None:
     reason = make(tmp_path / "mlruns", database)
     out, err = ask(tmp_path, FAULT="unprivileged", KILL_AT_WRITE="1")
-    assert out == "False True False"
+    assert out == "False False"
     assert err == f"warning: MLflow can't be written ({reason}); training goes on and it is tried again\n"
 
 
 def test_a_store_that_is_not_there_is_made_in_silence(tmp_path: Path) -> None:
     out, err = ask(tmp_path)
-    assert out.startswith("True") and err == ""
+    assert out == "True True" and err == ""
     assert (tmp_path / "mlruns/mlflow.db").stat().st_size > 0
 
 
@@ -110,7 +108,10 @@ def test_looking_whether_it_can_be_written_leaves_nothing(tmp_path: Path, databa
     assert (tmp_path / "mlflow.db").read_bytes() == database.read_bytes()
 
 
-def test_a_store_that_is_written_by_another_for_a_moment_is_waited_for(tmp_path: Path, database: Path) -> None:
+def test_a_store_that_is_written_by_another_for_a_moment_is_waited_for(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LOCKED_SECONDS", 60)  # so that a slow machine's moment isn't too long
     (tmp_path / "mlflow.db").write_bytes(database.read_bytes())
     other = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
@@ -119,17 +120,20 @@ def test_a_store_that_is_written_by_another_for_a_moment_is_waited_for(tmp_path:
     other.close()
 
 
-def test_a_store_that_fails_is_looked_at_again(tmp_path: Path, database: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_store_that_fails_is_looked_at_again(
+    tmp_path: Path, database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     (tmp_path / "mlflow.db").write_bytes(database.read_bytes())
     store = Tracking(tmp_path, "study", "0123456789abcdef")
     assert store.add("", tags={"a": "b"})
     (tmp_path / "mlflow.db").rename(tmp_path / "away")
     (tmp_path / "mlflow.db").mkdir()
-    started = time.monotonic()
     assert not store.add("", tags={"a": "c"})  # MLflow has opened it before
     store.retry_now()
     assert not store.add("", tags={"a": "c"})
-    assert time.monotonic() - started < 5 and capsys.readouterr().err.count("warning: ") == 1
+    assert sum(pauses) < 5 and capsys.readouterr().err.count("warning: ") == 1
     (tmp_path / "mlflow.db").rmdir()
     (tmp_path / "away").rename(tmp_path / "mlflow.db")
     store.retry_now()
@@ -138,8 +142,9 @@ def test_a_store_that_fails_is_looked_at_again(tmp_path: Path, database: Path, c
 
 def test_mlflow_itself_does_not_try_for_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the database breaks between the look at it and MLflow's own."""
+    pauses: list[float] = []
     monkeypatch.setattr(Tracking, "_check_writable", lambda self: None)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     (tmp_path / "mlflow.db").mkdir()
-    started = time.monotonic()
     assert not Tracking(tmp_path, "study", "0123456789abcdef").add("", tags={"a": "b"})
-    assert time.monotonic() - started < 20 and client.ATTEMPTS == 3
+    assert len(pauses) == client.ATTEMPTS - 1 and sum(pauses) < 5

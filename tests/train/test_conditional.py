@@ -9,11 +9,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.train.conditional import GROUPS, Term, take_out
+from src.train.conditional import GROUPS, Term, split_off
 from tests.project import ROOT, TINY_TRIAL, Project
 
 OWN = {"simclr": {"method.temperature"}, "byol": {"method.momentum"}, "vicreg": {"method.invariance_weight"}}
-FIXED = [value for value in TINY_TRIAL if not value.startswith("method.")]
+FIXED = [value for value in TINY_TRIAL if not value.startswith(("method.", "schedule."))]
+SHORT = ["schedule.images=128", "schedule.evaluations=1", "schedule.rows=1"]
 
 
 def proposals(project: Project) -> list[dict[str, str]]:
@@ -25,7 +26,8 @@ def proposals(project: Project) -> list[dict[str, str]]:
 def test_each_proposal_of_swept_methods_has_the_knobs_of_its_own(project: Project) -> None:
     project.prepare()
     arguments = ["-m", "sweep=random", "study=mixed", "method=choice(simclr,byol,vicreg)", "hydra.sweeper.n_trials=7"]
-    arguments += [*FIXED, "method.projector.width=32", "method.projector.dimension=8", "optimizer=choice(sgd,adamw)"]
+    arguments += [*FIXED, *SHORT, "method.projector.width=32", "method.projector.dimension=8"]
+    arguments.append("optimizer=choice(sgd,adamw)")
     project.ok("train", *arguments)
     found = proposals(project)
     assert {one["method"] for one in found} == set(OWN) and {one["optimizer"] for one in found} == {"sgd", "adamw"}
@@ -47,8 +49,8 @@ def test_each_proposal_of_swept_methods_has_the_knobs_of_its_own(project: Projec
 def test_sizes_of_local_views_exist_where_there_are_any(project: Project) -> None:
     project.prepare()
     small = ["hydra.sweeper.n_trials=9", "method.projector.width=32", "method.projector.dimension=8"]
-    arguments = ["-m", "sweep=random", "study=mixed", "method=dino", *small, "method.prototypes=24", *FIXED]
-    project.ok("train", *arguments, "schedule.images=640", "schedule.evaluations=1")
+    arguments = ["-m", "sweep=random", "study=mixed", "method=dino", *small, "method.prototypes=24", *FIXED, *SHORT]
+    project.ok("train", *arguments)
     found = proposals(project)
     assert {one["method.local_views"] for one in found} == {"0", "2", "4"}
     for one in found:
@@ -77,7 +79,7 @@ def test_a_condition_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     params = {"method.local_views": {"augmentation.local.size": "interval(0.4, 0.7)"}}
     config = OmegaConf.create({"hydra": {"overrides": {"task": []}, "sweeper": {"params": params}}})
     with pytest.raises(ValueError, match=r"must be key=value or key>number, got method\.local_views"):
-        take_out(config, tmp_path)
+        split_off(config, tmp_path)
 
 
 @pytest.mark.parametrize(

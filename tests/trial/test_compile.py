@@ -9,38 +9,15 @@ import pytest
 from tests.project import TINY_TRIAL, Project
 
 
-def test_a_compiled_trial_repeats_itself_and_stays_close_to_the_eager_one(project: Project) -> None:
-    project.prepare()
-    caches = [{"TORCHINDUCTOR_CACHE_DIR": str(project.folder / f"cache{number}")} for number in range(2)]
-    found = []
-    for environment in caches:
-        project.ok("train", *TINY_TRIAL, "compile=true", "study=compiled", **environment)
-        key = project.json("runs/compiled/study.json")["trials"][0]["trial"]
-        folder = project.folder / "runs/store" / key
-        found.append((folder / "record.json").read_bytes())
-        rows = project.json(f"runs/store/{key}/history.json")
-        shutil.rmtree(folder)
-    assert found[0] == found[1]
-    project.ok("train", *TINY_TRIAL, "study=eager")
-    eager = project.json("runs/eager/study.json")["trials"][0]["trial"]
-    assert eager != key
-    plain = project.json(f"runs/store/{eager}/history.json")
-    assert [row["step"] for row in rows] == [row["step"] for row in plain]
-    assert rows[0]["loss"] == pytest.approx(plain[0]["loss"], rel=1e-3)
-
-
-def test_what_was_trained_before_changes_no_bit(project: Project) -> None:
-    """Another batch size first, in one process, then the same trial as alone."""
+def test_a_compiled_trial_repeats_itself_whatever_was_trained_before_and_stays_close_to_the_eager_one(
+    project: Project,
+) -> None:
+    """Another batch size first, in one process, then the same trial alone and compiled anew: the same bits."""
     project.prepare()
     fixed = [value for value in TINY_TRIAL if not value.startswith("batch_size")]
     first, second = ({"TORCHINDUCTOR_CACHE_DIR": str(project.folder / f"cache{number}")} for number in range(2))
-    swept = [
-        "-m",
-        "sweep=grid",
-        "batch_size=choice(128,32)",
-        "optimizer.learning_rate=0.005",
-        "augmentation.strength=1.0",
-    ]
+    swept = ["-m", "sweep=grid", "batch_size=choice(128,32)", "optimizer.learning_rate=0.005"]
+    swept.append("augmentation.strength=1.0")
     project.ok("train", *swept, *fixed, "compile=true", "study=sweep", **first)
     last = next(t for t in project.json("runs/sweep/study.json")["trials"] if t["overrides"] == ["batch_size=32"])
     folder = project.folder / "runs/store" / last["trial"]
@@ -48,6 +25,12 @@ def test_what_was_trained_before_changes_no_bit(project: Project) -> None:
     shutil.rmtree(folder)
     project.ok("train", *fixed, "batch_size=32", "compile=true", "study=alone", **second)
     assert (folder / "record.json").read_bytes() == expected
+    project.ok("train", *fixed, "batch_size=32", "study=eager")
+    eager = project.json("runs/eager/study.json")["trials"][0]["trial"]
+    assert eager != last["trial"]
+    compiled, plain = (project.json(f"runs/store/{trial}/history.json") for trial in (last["trial"], eager))
+    assert [row["step"] for row in compiled] == [row["step"] for row in plain]
+    assert compiled[0]["loss"] == pytest.approx(plain[0]["loss"], rel=1e-3)
 
 
 def test_without_a_compiler_it_is_refused(project: Project) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,16 @@ from torch import nn
 
 from src.data.pack import Manifest
 from src.runtime.device import set_up
-from src.trial.identity import Trial, build_method, identify
+from src.runtime.settings import hold
+from src.train.settings import Settings
+from src.trial.config import GivenEncoder, GivenStart
+from src.trial.identity import Trial, identify
 from src.trial.initial_weights import keep_weights, read_start
+from src.trial.method import build_method
 from src.trial.optim import layers
 from src.trial.run import prepare, run_trial
 from src.trial.state_dicts import check_fit, read_weights, sorted_out
-from tests.composed import packed, settings_of
+from tests.composed import chosen_of, packed, plain_of, trial_of
 from tests.project import TINY_TRIAL, Project
 
 
@@ -33,15 +38,15 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def started(manifest: Manifest, store: Path, *overrides: str, **start: Any) -> Trial:
-    settings = settings_of(*overrides)
-    settings["start"] = read_start(settings["start"] | start)
-    keep_weights(settings["start"], store)
-    return identify(settings, manifest, store, device="cpu", threads=1)
+    plain = plain_of(*overrides)
+    settings = hold("", plain | {"start": plain["start"] | start}, Settings)
+    keep_weights(read_start(settings.start), store)
+    return identify(chosen_of(settings), manifest, store, device="cpu", threads=1)
 
 
 def encoder_file(manifest: Manifest, folder: Path, *overrides: str, prefix: str = "") -> tuple[Path, nn.Module]:
     """A foreign encoder's weights, beside a classifier that isn't wanted."""
-    encoder = build_method(settings_of("seed=77", *overrides), manifest.shape).encoder
+    encoder = build_method(trial_of(manifest, folder, "seed=77", *overrides).config, manifest.shape).encoder
     entries = {prefix + name: value.contiguous() for name, value in encoder.state_dict().items()}
     save_file(entries | {"fc.weight": torch.zeros(2, 3)}, folder / "foreign.safetensors")
     return folder / "foreign.safetensors", encoder
@@ -98,7 +103,11 @@ def test_frozen_layers_stay_bit_for_bit_and_the_rest_learns(method: str, manifes
     [
         ({"weights": "none.pt"}, r"weights=none\.pt is not a file"),
         ({"weights": "none.pt", "encoder_prefix": None}, r"start\.encoder_prefix must be text, got None"),
-        ({"weights": "none.pt", "ignore": "fc."}, r"start\.ignore must be a list of prefixes"),
+        ({"weights": "none.pt", "ignore": "fc."}, r"start\.ignore must be a list like \[1,2\], got 'fc\.'"),
+        ({"weights": "none.pt", "ignore": ["fc.", 3]}, r"start\.ignore\.1 must be text, got 3"),
+        ({"weights": 5}, r"start\.weights must be text, got 5"),
+        ({"ignore": ["fc."]}, r"start\.ignore is about start\.weights, which is null, got \['fc\.'\]"),
+        ({"encoder_prefix": "net."}, r"start\.encoder_prefix is about start\.weights, which is null, got 'net\.'"),
         ({"frozen": -1}, r"start\.frozen must be >= 0, got -1"),
     ],
 )
@@ -175,19 +184,28 @@ def test_counters_and_half_precision_are_weights(tmp_path: Path) -> None:
         check_fit("given.pt", whole, wanted)
 
 
+@pytest.mark.parametrize("shape", [GivenStart, GivenEncoder])
 @pytest.mark.parametrize(
-    ("prefixes", "ignore", "message"),
+    ("given", "message"),
     [
-        ({"encoder": 5}, [], r"^encoder_prefix must be text, got 5$"),
-        ({"encoder": "", "projector": None}, [], r"^projector_prefix must be text, got None$"),
-        ({"encoder": ""}, "fc.", r"^ignore must be a list of prefixes, \[fc\.,head\.\], got 'fc\.'$"),
-        ({"encoder": ""}, ["fc.", 3], r"^ignore must be a list of prefixes"),
-        ({"encoder": "net."}, [], r"^two entries become encoder\.a, one of them encoder\.a: leave it out"),
+        ({"encoder_prefix": 5}, r"^encoder_prefix must be text, got 5$"),
+        ({"encoder_prefix": None}, r"^encoder_prefix must be text, got None$"),
+        ({"ignore": "fc."}, r"^ignore must be a list like \[1,2\], got 'fc\.'$"),
+        ({"ignore": ["fc.", 3]}, r"^ignore\.1 must be text, got 3$"),
     ],
 )
-def test_adopt_and_train_sort_entries_by_text_alone(prefixes: Any, ignore: Any, message: str) -> None:
+def test_adopt_and_train_sort_entries_by_text_alone(shape: type, given: dict[str, Any], message: str) -> None:
+    plain = plain_of("weights=a.pt", stage="adopt") if shape is GivenEncoder else plain_of()["start"]
+    kept = {field.name: plain[field.name] for field in fields(shape)}
+    assert isinstance(hold("", kept, shape), shape)
     with pytest.raises(ValueError, match=message):
-        sorted_out({"net.a": torch.ones(1), "encoder.a": torch.ones(1)}, prefixes, ignore)
+        hold("", kept | given, shape)
+
+
+def test_two_entries_of_one_name_are_refused() -> None:
+    message = r"^two entries become encoder\.a, one of them encoder\.a: leave it out"
+    with pytest.raises(ValueError, match=message):
+        sorted_out({"net.a": torch.ones(1), "encoder.a": torch.ones(1)}, {"encoder": "net."}, [])
 
 
 def test_an_altered_copy_in_the_store_is_refused_and_mended_by_train(
@@ -209,11 +227,11 @@ def test_an_altered_copy_in_the_store_is_refused_and_mended_by_train(
 def test_entries_that_share_memory_are_kept_apart(tmp_path: Path) -> None:
     whole = torch.arange(8.0)
     torch.save({"a": whole, "b": whole[:4]}, tmp_path / "shared.pt")
-    start = {"weights": str(tmp_path / "shared.pt"), "encoder_prefix": "", "ignore": [], "frozen": 0}
-    begun = read_start(start)
+    given = GivenStart(weights=str(tmp_path / "shared.pt"), encoder_prefix="", ignore=[], frozen=0)
+    begun = read_start(given)
     assert not (tmp_path / "weights").exists()
     keep_weights(begun, tmp_path)
-    kept = load_file(tmp_path / "weights" / f"{begun['weights']}.safetensors")
+    kept = load_file(tmp_path / "weights" / f"{begun.weights}.safetensors")
     assert torch.equal(kept["encoder.a"], whole) and torch.equal(kept["encoder.b"], whole[:4])
 
 

@@ -15,12 +15,13 @@ from src.models.resnet import ResNet
 from src.models.timm_backbone import TimmBackbone
 from src.models.vit import ViT
 from src.runtime.rng import global_generator
+from src.trial.config import Optimizer, Scaling
 from src.trial.loop import batch_indices
 from src.trial.optim import layers, make_optimizer, parameter_groups, scaled_learning_rate, schedule_factor
 
 
 @pytest.mark.parametrize(("rule", "expected"), [("none", 0.1), ("sqrt", 0.2), ("linear", 0.4)])
-def test_learning_rate_scales_with_batch_size_by_the_named_rule(rule: str, expected: float) -> None:
+def test_learning_rate_scales_with_batch_size_by_the_named_rule(rule: Scaling, expected: float) -> None:
     assert scaled_learning_rate(0.1, 1024, rule) == pytest.approx(expected)
     assert scaled_learning_rate(0.1, 256, rule) == pytest.approx(0.1)
 
@@ -40,7 +41,7 @@ def test_no_weight_decay_on_biases_and_norms() -> None:
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 1, 3, 3), (2, 4)]
     assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0.0
     assert sum(p.numel() for p in free["params"]) == 4 + 4 + 4 + 2
-    optimizer = torch.optim.SGD(parameter_groups(module, 0.1))
+    optimizer = torch.optim.SGD([{**group} for group in parameter_groups(module, 0.1)])
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
 
 
@@ -101,16 +102,27 @@ def test_the_blocks_of_a_vit_and_the_stages_of_a_timm_backbone_are_layers() -> N
     assert len(found) == 5 and every_parameter_once(found, backbone)
 
 
+def sgd(*, layer_decay: float) -> Optimizer:
+    return Optimizer(
+        factory={"_target_": "torch.optim.SGD", "_partial_": True},
+        learning_rate=0.1,
+        scaling="none",
+        weight_decay=0.1,
+        clip=1.0,
+        layer_decay=layer_decay,
+    )
+
+
 def test_each_layer_learns_at_a_fraction_of_the_next_ones_rate() -> None:
     with global_generator(0, "test"):
         projector = partial(Projector, width=4, depth=2, dimension=4)
         method = SimCLR(small(depth=3), projector=projector, temperature=0.2)
-    optimizer = make_optimizer(method, torch.optim.SGD, weight_decay=0.1, layer_decay=0.5)
+    optimizer = make_optimizer(method, sgd(layer_decay=0.5))
     scale = {id(p): group["scale"] for group in optimizer.param_groups for p in group["params"]}
     assert {scale[id(p)] for p in method.projector.parameters()} == {1.0}
     of_layers = [{scale[id(p)] for p in layer.parameters()} for layer in layers(method.encoder)]
     assert of_layers == [{0.125}, {0.25}, {0.5}] and len(scale) == len(list(method.parameters()))
-    plain = make_optimizer(method, torch.optim.SGD, weight_decay=0.1, layer_decay=1.0)
+    plain = make_optimizer(method, sgd(layer_decay=1.0))
     assert not any("scale" in group for group in plain.param_groups)
     with pytest.raises(ValueError, match=r"optimizer\.layer_decay must be > 0 and <= 1, got 1\.5"):
-        make_optimizer(method, torch.optim.SGD, weight_decay=0.1, layer_decay=1.5)
+        make_optimizer(method, sgd(layer_decay=1.5))

@@ -1,13 +1,11 @@
-"""One trial by two processes, started by torchrun as a user types it."""
+"""One trial by two processes: started by torchrun as a user types it, or in forks that are told what it tells them."""
 
 from __future__ import annotations
 
-import os
 import signal
+import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,18 +16,22 @@ from src.models.timm_backbone import TimmBackbone
 from src.trial.initial_weights import freeze
 from src.trial.optim import layers
 from src.trial.sharing import _own_draws, share_statistics
-from tests.project import ROOT, TINY_TRIAL, Project, clean_environment
+from tests.forked import Forked
+from tests.project import HELD, ROOT, TINY_TRIAL, Project, clean_environment, held_at
 
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 SHARED = [*TINY_TRIAL, "model.norm=group", "evaluation.collapse.spread=0.0", "evaluation.collapse.rank=1.0"]
 PAIR = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}  # as the first of two, before it meets the other
 
 
-def launched(project: Project, *arguments: str) -> subprocess.Popen[str]:
+HALFWAY = 150  # steps of writing, of the some 300 of a trial that keeps every step
+
+
+def launched(project: Project, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*LAUNCH, "src.train", *arguments],
+        [*LAUNCH, *(["tests.killer"] if environment else []), "src.train", *arguments],
         cwd=project.folder,
-        env=clean_environment() | {"OMP_NUM_THREADS": "1"},
+        env=clean_environment() | {"OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -37,10 +39,21 @@ def launched(project: Project, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finished_launch(project: Project, *arguments: str) -> str:
-    out, err = (process := launched(project, *arguments)).communicate()
-    assert process.returncode == 0, out + err
-    return out
+def paired(project: Project, *arguments: str, **environment: str) -> list[Forked]:
+    """The first process, which says what is said, and the second."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    told |= {"OMP_NUM_THREADS": "1", **environment}
+    return [project.start("train", *arguments, RANK=rank, LOCAL_RANK=rank, **told) for rank in ("0", "1")]
+
+
+def finished_pair(project: Project, *arguments: str) -> str:
+    first, second = paired(project, *arguments)
+    said = [*first.communicate(), *second.communicate()]
+    assert first.returncode == second.returncode == 0, said
+    assert said[2] == ""
+    return said[0]
 
 
 def losses(project: Project, study: str) -> list[float]:
@@ -63,7 +76,8 @@ def test_a_study_by_two_processes_is_the_study_of_one(project: Project) -> None:
     space = ["-m", "sweep=tpe", "hydra.sweeper.n_trials=4", "~space/model", "~space/method"]
     space += ["hydra.sweeper.sampler.sampler.n_startup_trials=1"]
     swept = [*space, *SHARED, "optimizer.learning_rate=tag(log,interval(0.0005,0.02))"]
-    out = finished_launch(project, *swept, "study=two")
+    out, err = (process := launched(project, *swept, "study=two")).communicate()
+    assert process.returncode == 0, out + err
     assert out.count("written: runs/two/study.json") == 1 and out.count("next: python -m src.selection study=two") == 1
     project.ok("train", *swept, "study=one")
     one, two = (project.json(f"runs/{study}/study.json") for study in ("one", "two"))
@@ -78,22 +92,20 @@ def test_a_study_by_two_processes_is_the_study_of_one(project: Project) -> None:
 
 def test_killed_with_all_its_processes_it_goes_on_to_the_identical_record(project: Project) -> None:
     project.prepare()
-    arguments = [*SHARED, "schedule.images=6400", "checkpoint_seconds=0"]
-    finished_launch(project, *arguments, "study=unbroken")
+    arguments = [*SHARED, "checkpoint_seconds=0"]
+    finished_pair(project, *arguments, "study=unbroken")
     trial = project.json("runs/unbroken/study.json")["trials"][0]["trial"]
     folder = project.folder / "runs/store" / trial
     expected = (folder / "record.json").read_bytes()
     (kept := project.folder / "kept").mkdir()
     folder.rename(kept / trial)
-    process = launched(project, *arguments, "study=broken")
-    while not (folder / "checkpoint.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    for worker in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        os.kill(int(worker), signal.SIGKILL)
-    process.communicate()
-    assert not (folder / "record.json").exists()
-    finished_launch(project, *arguments, "study=broken")
+    pair = paired(project, *arguments, "study=broken", **held_at(HALFWAY))
+    project.wait_for(HELD, pair[0])
+    for process in pair:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert (folder / "checkpoint.pt").exists() and not (folder / "record.json").exists()
+    finished_pair(project, *arguments, "study=broken")
     assert (folder / "record.json").read_bytes() == expected
 
 
@@ -154,5 +166,5 @@ def test_the_second_process_says_nothing_of_a_refusal(finished: Project, project
 def test_a_trial_by_the_clock_stops_in_every_process(project: Project) -> None:
     project.prepare()
     arguments = [*SHARED, "schedule.images=64000", "max_hours=0.0000001"]
-    out = finished_launch(project, *arguments, "study=stopped")
-    assert out.count("the budget of hours is spent; the same command goes on: python -m src.train") == 1
+    out = finished_pair(project, *arguments, "study=stopped")
+    assert out.count("max_hours are over; the same command goes on: python -m src.train") == 1

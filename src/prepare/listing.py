@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from src.runtime import files
 
 
@@ -128,16 +126,3 @@ def shown(name: str) -> str:
     """A name for people to read: bytes that aren't UTF-8, and control characters, as their escapes."""
     text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda control: control[0].encode("unicode_escape").decode(), text)
-
-
-def numbered(values: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Numbers from 0 for the different values, whole numbers in their own order, and what each number stands for."""
-    different = sorted(set(values), key=_rank)
-    number = {value: place for place, value in enumerate(different)}
-    return np.array([number[value] for value in values], dtype=np.int64), tuple(different)
-
-
-def _rank(value: str) -> tuple[int, int, str, str]:
-    """Whole numbers by length, then digits: of any length, unlike int()."""
-    digits = value.lstrip("0")
-    return (0, len(digits), digits, value) if value.isdecimal() else (1, 0, value, value)
