@@ -12,12 +12,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from src.runtime import check
-from src.runtime.records import Config, Number, closed
+from src.runtime.records import Config, Number, adapter, closed
 
 T = TypeVar("T")
 
@@ -93,8 +93,9 @@ class Folders:
 def hold(name: str, value: object, shape: type[T]) -> T:
     """The value of the key ``name`` as its shape. Raises ValueError where it hasn't that."""
     _check_finite(name, value)
+    text = json.dumps(value)  # where a list may be a pair
     try:
-        return TypeAdapter(shape).validate_json(json.dumps(value), strict=True)  # as JSON a list may be a pair
+        return cast(T, adapter(shape).validate_json(text, strict=True))  # type: ignore[arg-type]  # a type is a key
     except ValidationError as error:
         raise ValueError(_sentence(name, error)) from None
 
