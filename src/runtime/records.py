@@ -22,6 +22,7 @@ from pydantic import (
     WrapValidator,
     with_config,
 )
+from typing_extensions import is_typeddict
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ def parsed(content: bytes, shape: type[T], where: str, cure: str) -> T:
 @cache
 def adapter(shape: type[object]) -> TypeAdapter[object]:
     """What holds values against a type; making one takes some hundredths of a second."""
-    return TypeAdapter(shape, config=None if is_dataclass(shape) else UNNAMED)
+    return TypeAdapter(shape, config=None if is_dataclass(shape) or is_typeddict(shape) else UNNAMED)
 
 
 def _first(error: ValidationError) -> str:
