@@ -41,8 +41,8 @@ from src.runtime.records import Config
 from src.runtime.rng import generator
 from src.runtime.settings import hold
 from src.train.settings import Settings
+from src.trial.given_weights import read_start
 from src.trial.identity import Trial, identify
-from src.trial.initial_weights import read_start
 from src.trial.loop import Normalise, autocast, fetch, make_views
 from src.trial.run import prepare, resident_images, training_steps
 

@@ -15,8 +15,8 @@ from src.runtime.build import build
 from src.runtime.records import Config
 from src.runtime.settings import hold
 from src.train.settings import Settings
+from src.trial.given_weights import read_start
 from src.trial.identity import Trial, identify
-from src.trial.initial_weights import read_start
 from tests.project import ROOT, TINY_TRIAL
 
 

@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 
 import pytest
 
-from src.trial.code_checksum import imports_of
+from src.trial.code_checksum import imported_modules, imports_of
 from tests.project import ROOT
 
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted((ROOT / "src").rglob("*.py"))}
@@ -130,6 +130,15 @@ def test_the_vocabulary_is_pure(name: str) -> None:
     if folder(name) in ("criteria", "probes"):
         calls = ("manual_seed(", "np.random.seed", "torch.rand(", "torch.randn(")
         assert not any(call in text for call in calls), "the global generator is left alone"
+
+
+def test_no_setting_and_no_record_is_code_that_trains() -> None:
+    """Else a change to any of them would give every trial another name."""
+    trains = set(imported_modules("src.trial.loop", "src.trial.optim", "src.trial.initial_weights"))
+    trains |= {*imported_modules(*(name for name in FILES if folder(name) in ("methods", "models", "augmentation")))}
+    runtime = {"src.runtime.check", "src.runtime.distributed", "src.runtime.epps_pulley"}
+    assert {name for name in trains if folder(name) == "runtime"} == runtime | {"src.runtime.rng"}
+    assert "src.trial.config" not in trains
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -26,8 +26,8 @@ from src.train.runner import HowToRun, StudyRunner
 from src.train.session import SESSION
 from src.train.settings import Settings
 from src.train.space import SweepSpace
+from src.trial.given_weights import keep_weights, read_start
 from src.trial.identity import DETERMINES_WEIGHTS, Trial, identify
-from src.trial.initial_weights import keep_weights, read_start
 from src.trial.method import dimensions
 from src.trial.run import follow
 

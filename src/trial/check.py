@@ -10,8 +10,7 @@ from src.data.pack import Manifest
 from src.runtime.build import build
 from src.trial.config import TrialConfig
 from src.trial.initial_weights import check_compiler, check_start
-from src.trial.method import outline
-from src.trial.optim import make_optimizer
+from src.trial.method import optimizer_of, outline
 from src.trial.sharing import check_shares
 
 
@@ -31,7 +30,7 @@ def check_trial(config: TrialConfig, manifest: Manifest, store: Path, device: st
     method = outline(config, manifest.shape)
     try:
         with torch.device("meta"):
-            make_optimizer(method, optimizer)
+            optimizer_of(method, optimizer)
     except Exception as error:  # of all kinds: torch's and timm's own check little
         raise ValueError(f"optimizer.factory={optimizer.factory} can't be made: {error}") from None
     check_start(method, config.start, store)

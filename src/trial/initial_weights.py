@@ -10,66 +10,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
-from src.runtime import files
-from src.trial.config import GivenStart, Start
 from src.trial.optim import layers
-from src.trial.state_dicts import check_fit, read_weights, sorted_out
+from src.trial.state_dicts import check_fit
 
 if TYPE_CHECKING:
     from src.methods.method import Method
+    from src.trial.config import Start
 
 FOLDER = "weights"  # of the store
 
 
-_read: dict[str, bytes] = {}  # given weights by their checksum, as they will be kept
+contents: dict[str, bytes] = {}  # of given weights by their checksum, as they are kept
 
 
-def read_start(start: GivenStart) -> Start:
-    """What of ``start`` is part of a trial's name: given weights' checksum, and frozen layers. Writes nothing.
-
-    Raises ValueError on a bad file, or where there is none for what is said about it.
-    """
-    if start.weights is None:
-        for name, value in (("ignore", start.ignore), ("encoder_prefix", start.encoder_prefix)):
-            if value:
-                raise ValueError(f"start.{name} is about start.weights, which is null, got {value!r}")
-        return Start(weights=None, frozen=start.frozen)
-    prefixes = {"encoder": start.encoder_prefix}
-    found = sorted_out(read_weights(Path(start.weights)), prefixes, start.ignore)
-    content = save({name: value.detach().cpu().clone().contiguous() for name, value in sorted(found.items())})
-    checksum = _checksum(content)
-    _read[checksum] = content
-    return Start(weights=checksum, frozen=start.frozen)
-
-
-def keep_weights(start: Start, store: Path) -> None:
-    """Keep what ``read_start`` has read in the store, where a trial finds it again."""
-    if start.weights is None:
-        return
-    path = _kept(start.weights, store)
-    if not path.exists() or files.checksum(path) != start.weights:
-        files.write_atomically(path, _read[start.weights])
-
-
-def _kept(checksum: str, store: Path) -> Path:
+def kept_path(checksum: str, store: Path) -> Path:
     return store / FOLDER / f"{checksum}.safetensors"
 
 
 def _weights(checksum: str, store: Path) -> dict[str, Tensor]:
     """Raises ValueError where the store's copy is missing or altered."""
-    if checksum not in _read:
-        path = _kept(checksum, store)
+    if checksum not in contents:
+        path = kept_path(checksum, store)
         content = path.read_bytes() if path.exists() else b""
-        if _checksum(content) != checksum:
+        if checksum_of(content) != checksum:
             raise ValueError(f"{path} is missing or altered: run the study's python -m src.train again, which keeps it")
-        _read[checksum] = content
-    return load(_read[checksum])
+        contents[checksum] = content
+    return load(contents[checksum])
 
 
-def _checksum(content: bytes) -> str:
+def checksum_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

@@ -10,10 +10,13 @@ from src.augmentation.views import Augmentation
 from src.data.pack import Manifest, Shape
 from src.runtime.build import build
 from src.runtime.rng import global_generator
-from src.trial.config import Space, TrialConfig
+from src.trial.config import Optimizer, Space, TrialConfig
 from src.trial.loop import step_flops
+from src.trial.optim import make_optimizer
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer as TorchOptimizer
+
     from src.methods.method import Method
 
 
@@ -30,6 +33,12 @@ def outline(config: TrialConfig, shape: Shape) -> Method:
     """The same without values, on torch's meta device: to ask for sizes and count operations."""
     with torch.device("meta"):
         return build_method(config, shape)
+
+
+def optimizer_of(method: Method, how: Optimizer) -> TorchOptimizer:
+    """An optimizer over the method's parameters. Raises ValueError on an argument that the factory doesn't take."""
+    factory = build("optimizer", how.factory)
+    return make_optimizer(method, factory, weight_decay=how.weight_decay, layer_decay=how.layer_decay)
 
 
 def dimensions(config: TrialConfig, shape: Shape) -> dict[Space, int]:

@@ -10,13 +10,12 @@ from torch import nn
 from torch.nn import Parameter
 
 from src.runtime import check
-from src.runtime.build import build
 
 if TYPE_CHECKING:
-    from torch.optim import Optimizer as TorchOptimizer
+    from torch.optim import Optimizer
 
     from src.methods.method import Method
-    from src.trial.config import Decay, Optimizer, Scaling
+    from src.trial.config import Decay, Scaling
 
 REFERENCE_BATCH = 256
 EXPONENTS: dict[Scaling, float] = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
@@ -86,16 +85,18 @@ def layered_groups(modules: list[nn.Module], weight_decay: float, layer_decay: f
     return [group for group in groups if group["params"]]
 
 
-def make_optimizer(method: Method, settings: Optimizer) -> TorchOptimizer:
-    """An optimizer over a method's parameters, those of the encoder's early layers slowed by ``layer_decay``."""
-    factory: Callable[[list[Group]], TorchOptimizer] = build("optimizer", settings.factory)
-    check.number("optimizer.layer_decay", settings.layer_decay, above=0, at_most=1)
-    if settings.layer_decay == 1:
-        return factory([group for group in parameter_groups(method, settings.weight_decay) if group["params"]])
+def make_optimizer(
+    method: Method, factory: Callable[[list[Group]], Optimizer], *, weight_decay: float, layer_decay: float
+) -> Optimizer:
+    """An optimizer over a method's parameters, those of the encoder's early layers slowed by ``layer_decay``; the
+    factory's own hyperparameters are already bound."""
+    check.number("optimizer.layer_decay", layer_decay, above=0, at_most=1)
+    if layer_decay == 1:
+        return factory([group for group in parameter_groups(method, weight_decay) if group["params"]])
     encoder = layers(method.encoder)
     inside = {id(p) for layer in encoder for p in layer.parameters()}
     heads = nn.ParameterList(p for p in method.parameters() if id(p) not in inside)
-    return factory(layered_groups([*encoder, heads], settings.weight_decay, settings.layer_decay))
+    return factory(layered_groups([*encoder, heads], weight_decay, layer_decay))
 
 
 def schedule_factor(step: int, *, steps: int, warmup: float, decay: Decay) -> float:

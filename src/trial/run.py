@@ -23,8 +23,8 @@ from src.trial.checkpoint import Checkpoint
 from src.trial.identity import CHECKPOINT, RECORD, TIMING, Row, Timing, Trial, TrialRecord, part_name
 from src.trial.initial_weights import begin, compile_encoders
 from src.trial.loop import Normalise, Step, train
-from src.trial.method import build_method, trial_flops
-from src.trial.optim import make_optimizer, scaled_learning_rate
+from src.trial.method import build_method, optimizer_of, trial_flops
+from src.trial.optim import scaled_learning_rate
 from src.trial.sharing import share_statistics
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Opti
     method.to(device)
     if trial.config.compile:
         compile_encoders(method)
-    return method, make_optimizer(method, trial.config.training()[0])
+    optimizing, _ = trial.config.training()
+    return method, optimizer_of(method, optimizing)
 
 
 def training_steps(

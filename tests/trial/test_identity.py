@@ -19,8 +19,7 @@ from src.runtime.rng import generator
 from src.trial import checkpoint, run
 from src.trial.identity import Trial, TrialRecord, read_trial
 from src.trial.loop import Normalise, Step, batch_indices, fetch, train
-from src.trial.method import build_method, dimensions, trial_flops
-from src.trial.optim import make_optimizer
+from src.trial.method import build_method, dimensions, optimizer_of, trial_flops
 from src.trial.run import resident_images, run_trial
 from tests.composed import packed, trial_of
 
@@ -382,7 +381,7 @@ def test_the_loop_matches_its_equation_written_out(manifest: Manifest, tmp_path:
     normalise = Normalise(manifest.mean, manifest.std, "cpu")
     recipe = build("augmentation", trial.config.augmentation)
     methods = [build_method(trial.config, manifest.shape) for _ in range(2)]
-    optimizers = [make_optimizer(method, optimizing) for method in methods]
+    optimizers = [optimizer_of(method, optimizing) for method in methods]
     common: dict[str, Any] = {"batch_size": 32, "seed": 0}
     next(
         train(

@@ -21,8 +21,8 @@ from src.runtime.device import set_up
 from src.runtime.settings import hold
 from src.train.settings import Settings
 from src.trial.config import GivenEncoder, GivenStart
+from src.trial.given_weights import keep_weights, read_start
 from src.trial.identity import Trial, identify
-from src.trial.initial_weights import keep_weights, read_start
 from src.trial.method import build_method
 from src.trial.optim import layers
 from src.trial.run import prepare, run_trial
@@ -216,7 +216,7 @@ def test_an_altered_copy_in_the_store_is_refused_and_mended_by_train(
     kept = next((tmp_path / "store/weights").iterdir())
     good = kept.read_bytes()
     kept.write_bytes(good[:-1] + b"\0")
-    monkeypatch.setattr("src.trial.initial_weights._read", {})  # as in another process
+    monkeypatch.setattr("src.trial.initial_weights.contents", {})  # as in another process
     with pytest.raises(ValueError, match=rf"^{kept} is missing or altered: run the study's python -m src.train again"):
         prepare(trial, manifest, "cpu")
     started(manifest, tmp_path / "store", weights=str(path), ignore=["fc."])

@@ -17,7 +17,8 @@ from src.models.vit import ViT
 from src.runtime.rng import global_generator
 from src.trial.config import Optimizer, Scaling
 from src.trial.loop import batch_indices
-from src.trial.optim import layers, make_optimizer, parameter_groups, scaled_learning_rate, schedule_factor
+from src.trial.method import optimizer_of
+from src.trial.optim import layers, parameter_groups, scaled_learning_rate, schedule_factor
 
 
 @pytest.mark.parametrize(("rule", "expected"), [("none", 0.1), ("sqrt", 0.2), ("linear", 0.4)])
@@ -117,12 +118,12 @@ def test_each_layer_learns_at_a_fraction_of_the_next_ones_rate() -> None:
     with global_generator(0, "test"):
         projector = partial(Projector, width=4, depth=2, dimension=4)
         method = SimCLR(small(depth=3), projector=projector, temperature=0.2)
-    optimizer = make_optimizer(method, sgd(layer_decay=0.5))
+    optimizer = optimizer_of(method, sgd(layer_decay=0.5))
     scale = {id(p): group["scale"] for group in optimizer.param_groups for p in group["params"]}
     assert {scale[id(p)] for p in method.projector.parameters()} == {1.0}
     of_layers = [{scale[id(p)] for p in layer.parameters()} for layer in layers(method.encoder)]
     assert of_layers == [{0.125}, {0.25}, {0.5}] and len(scale) == len(list(method.parameters()))
-    plain = make_optimizer(method, sgd(layer_decay=1.0))
+    plain = optimizer_of(method, sgd(layer_decay=1.0))
     assert not any("scale" in group for group in plain.param_groups)
     with pytest.raises(ValueError, match=r"optimizer\.layer_decay must be > 0 and <= 1, got 1\.5"):
-        make_optimizer(method, sgd(layer_decay=1.5))
+        optimizer_of(method, sgd(layer_decay=1.5))
