@@ -119,6 +119,7 @@ finally:
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
+        start_new_session=True,  # the system may hang up on ours too: a second signal while Python ends kills it
     )
     os.close(theirs)
     assert os.read(ours, 5) == b"begun"
