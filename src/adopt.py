@@ -40,7 +40,7 @@ def adopt(settings: Settings) -> None:
     """Keep each weight file as a trial, measure its criteria, and write runs/<study>/study.json."""
     from src.data.pack import read_manifest
     from src.evaluation.definitions import load_criteria
-    from src.evaluation.protocol import check_protocol, warn_of_refused
+    from src.evaluation.protocol import check_ordered, check_protocol, warn_of_refused
     from src.runtime.device import set_up
     from src.study.log import Study
     from src.train.runner import HowToRun, StudyRunner
@@ -50,6 +50,7 @@ def adopt(settings: Settings) -> None:
     set_up("cpu", settings.threads)
     manifest = read_manifest(settings.folders.packed(settings.data.name))
     check_protocol(settings.evaluation, manifest)
+    check_ordered(settings.criterion)
     store = Path(settings.folders.store)
     criteria = load_criteria(Path(app.CONF) / "criterion", settings.criterion)
     trials = [adopt_weights(Path(path), settings, manifest, store) for path in settings.weights]

@@ -39,7 +39,8 @@ KINDS = (
     *("filling", "write", "full", "terminated", "repro"),
 )
 IN_SUITE = 7  # each of the others takes minutes, or is one of these at another moment
-MOST_STEPS = 400  # of writing, of the some 600 in a sweep
+TRIALS = 2
+MOST_STEPS = 300  # of writing, of the some 400 in a sweep
 EARLIEST, LATEST = 0.2, 4.0  # seconds: from composing the configuration to the step that it holds still at
 ENDED = "ended before"
 ASIDE = ("warning: MLflow can't be written", "ends after this step")  # what else may be said on stderr
@@ -54,13 +55,13 @@ def unbroken(folder: Path, database: Path) -> Project:
     """The run that every other is compared with."""
     project = Project(folder, database)
     project.prepare()
-    project.ok("train", *_sweep(project))
+    project.ok("train", *sweep_of(project))
     project.ok("selection", "study=tiny")
     return project
 
 
-def _sweep(project: Project) -> list[str]:
-    return project.sweep("checkpoint_seconds=0.0")
+def sweep_of(project: Project) -> list[str]:
+    return project.sweep("checkpoint_seconds=0.0", trials=TRIALS)
 
 
 def survive(number: int, folder: Path, database: Path, reference: Project) -> str:
@@ -76,7 +77,7 @@ def survive(number: int, folder: Path, database: Path, reference: Project) -> st
         return _kill_the_parent_of_workers(draw, project)
     shutil.copytree(reference.folder / "data", project.folder / "data")
     done = SWEEPS[kind](draw, project, number >= IN_SUITE)
-    project.ok("train", *_sweep(project))
+    project.ok("train", *sweep_of(project))
     project.ok("selection", "study=tiny")
     ours, theirs = project.fingerprint(), reference.fingerprint()
     assert ours.keys() == theirs.keys(), sorted(ours.keys() ^ theirs.keys())
@@ -100,16 +101,16 @@ def _held(draw: random.Random, project: Project, clock: bool) -> tuple[Forked, s
     It is at that step or, where ``clock`` decides, at most there: it can't have ended, however fast the machine is.
     """
     if clock:
-        process = project.hold(MOST_STEPS, "train", *_sweep(project))
+        process = project.hold(MOST_STEPS, "train", *sweep_of(project))
         time.sleep(seconds := draw.uniform(EARLIEST, LATEST))
         return process, f"after {seconds:.1f} s, no later than at step {MOST_STEPS} of writing"
     step = draw.randint(2, MOST_STEPS)
-    return project.held(step, "train", *_sweep(project)), f"at step {step} of writing"
+    return project.held(step, "train", *sweep_of(project)), f"at step {step} of writing"
 
 
 def _kill_at_write(draw: random.Random, project: Project, clock: bool) -> str:
     moment = draw.randint(2, MOST_STEPS)
-    killed = project.run("train", *_sweep(project), KILL_AT_WRITE=str(moment)).returncode < 0
+    killed = project.run("train", *sweep_of(project), KILL_AT_WRITE=str(moment)).returncode < 0
     return _ended(killed, f"killed at step {moment} of writing")
 
 
@@ -123,7 +124,7 @@ def _kill_from_outside(draw: random.Random, project: Project, clock: bool) -> st
 
 def _fill_the_disk(draw: random.Random, project: Project, clock: bool) -> str:
     moment = draw.randint(2, MOST_STEPS)
-    found = project.run("train", *_sweep(project), KILL_AT_WRITE=str(moment), FAULT="full")
+    found = project.run("train", *sweep_of(project), KILL_AT_WRITE=str(moment), FAULT="full")
     if found.returncode:
         _in_one_line(found.stderr, "error: ", "No space left on device")
     return _ended(found.returncode != 0, f"without space from step {moment} of writing")
@@ -132,7 +133,7 @@ def _fill_the_disk(draw: random.Random, project: Project, clock: bool) -> str:
 def _fill_the_disk_again_and_again(draw: random.Random, project: Project, clock: bool) -> str:
     """At the first step of writing, then at the second of what was left to do, and so on to the end."""
     for moment in itertools.count(1):
-        found = project.run("train", *project.sweep(), KILL_AT_WRITE=str(moment), FAULT="full")
+        found = project.run("train", *project.sweep(trials=TRIALS), KILL_AT_WRITE=str(moment), FAULT="full")
         if found.returncode:
             _in_one_line(found.stderr, "error: ", "No space left on device")
         elif not found.stderr:
@@ -162,7 +163,7 @@ def _forbid_the_store(draw: random.Random, project: Project, clock: bool) -> str
     else:
         database.chmod(0o444)
     mlruns.chmod(0o555)
-    found = project.run("train", *_sweep(project), KILL_AT_WRITE="1", FAULT="unprivileged")
+    found = project.run("train", *sweep_of(project), KILL_AT_WRITE="1", FAULT="unprivileged")
     assert found.returncode == 0 and found.stderr.count("\n") == 1, found.stderr
     assert found.stderr.startswith("warning: MLflow can't be written (mlruns/mlflow.db: "), found.stderr
     mlruns.chmod(0o755)
@@ -233,7 +234,7 @@ def _session(leader: int) -> list[int]:
 
 
 def _kill_repro(draw: random.Random, folder: Path, database: Path, reference: Project) -> str:
-    project = make_pipeline(folder, database)
+    project = make_pipeline(folder, database, TRIALS)
     seconds = draw.uniform(3.0, 25.0)
     process = subprocess.Popen(
         [DVC, "repro"],
@@ -251,7 +252,7 @@ def _kill_repro(draw: random.Random, folder: Path, database: Path, reference: Pr
     assert result.returncode == 0, result.stdout + result.stderr
     ours, theirs = project.fingerprint(), reference.fingerprint()
     trials = [name for name in theirs if name.startswith("runs/store")]  # ours has those that confirm added, too
-    assert len(trials) > 3 * 4 and all(ours[name] == theirs[name] for name in trials)
+    assert len(trials) > TRIALS * 4 and all(ours[name] == theirs[name] for name in trials)
     picks = [p.json("runs/tiny/selection.json")["winners"][0]["trial"] for p in (project, reference)]
     assert picks[0] == picks[1]
     return _ended(reached, f"killed, dvc repro after {seconds:.1f} s") + ": identical"

@@ -5,8 +5,9 @@
 FAULT says what: ``kill`` ends the process as kill -9 would; ``hold`` makes the file HELD and waits until there is
 GO_ON; ``full`` fails that step and every later one as a full disk does, an appended line half written; ``memory``
 leaves the process no more memory than it has, and ``MORE_MEMORY`` bytes; ``small`` refuses larger files than
-``LARGEST`` bytes, ``output`` puts standard output on a full disk, and ``unprivileged`` makes root obey the permissions
-of files, all three at once. With STEPS=work the pieces of work are counted that it gives to processes of its own.
+``LARGEST`` bytes, ``output`` puts standard output on a full disk, ``impatient`` waits for a locked database no longer
+than a moment, and ``unprivileged`` makes root obey the permissions of files, all four at once. With STEPS=work it is
+pieces of work that are counted, which it gives to processes of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import resource
 import runpy
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -93,6 +95,13 @@ def opened(file: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
     return Appended(found) if "a" in mode else found
 
 
+really_connect = sqlite3.connect
+
+
+def connected_or_not(*arguments: Any, **keywords: Any) -> sqlite3.Connection:
+    return really_connect(*arguments, **keywords | {"timeout": 0.1})
+
+
 def obey_permissions() -> None:
     header = (ctypes.c_uint32 * 2)(CAPABILITIES, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of the low word, then of the high one
@@ -107,6 +116,8 @@ if fault == "unprivileged":
     obey_permissions()
 elif fault == "output":
     os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+elif fault == "impatient":
+    sqlite3.connect = connected_or_not  # type: ignore[assignment]
 elif fault == "small":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails, with the system's own error
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["LARGEST"]), -1))

@@ -34,6 +34,7 @@ TINY_TRIAL = [
     "threads=1",
 ]
 TINY_STUDY = [*TINY_TRIAL, "evaluation.collapse.spread=0.0", "evaluation.collapse.rank=1.0"]  # so short looks collapsed
+IN_FIRST_TRIAL = 20  # steps of writing, of the some 40 until it is recorded
 HELD, GO_ON = "held-at-a-step", "go-on"  # files by which a command says that it stands still, and is told to go on
 REPORT = ["study=tiny", "resamples=100", "threads=1"]
 TINY_SPACE = [

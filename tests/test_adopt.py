@@ -97,6 +97,8 @@ def test_adopting_twice_changes_nothing(foreign: Project) -> None:
         (["model.depth=5"], "it lacks encoder.layers"),
         (["model.width=16"], "it has other shapes in encoder.layers.0.weight (24, 1, 3, 3) for (16, 1, 3, 3)"),
         (["weights=none.pt"], "weights=none.pt is not a file"),
+        (["criterion=consensus"], "criterion=consensus is relative to a pool of trials and can't say of one trial how"),
+        (["criterion=nesum"], "criterion=nesum has no better direction and can't say of one trial how good it is"),
         (["images=0"], "images must be >= 1, got 0"),
         (["data.name=nowhere"], "no packed data in data/nowhere/images"),
     ],

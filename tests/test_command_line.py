@@ -9,9 +9,7 @@ import pytest
 
 from src.runtime import records
 from src.train.dry_run import ForecastFile
-from tests.project import ROOT, TINY_TRIAL, Project
-
-IN_FIRST_TRIAL = 20  # steps of writing, of the some 40 until it is recorded
+from tests.project import IN_FIRST_TRIAL, ROOT, TINY_TRIAL, Project
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +44,15 @@ def test_help_says_what_a_stage_does_and_how(stage: str, project: Project) -> No
         (["methd=vicreg"], "did you mean method"),
         (["method=simcrl"], "did you mean simclr or vicreg?); the options are"),
         (["criterion=rankm"], "did you mean rankme"),
-        (["criterion=consensus"], "criterion=consensus is relative to a pool of trials and can't guide a sweep"),
+        (
+            ["criterion=consensus"],
+            "criterion=consensus is relative to a pool of trials and can't say of one trial how good",
+        ),
         (["-m", "sweep=random", "criterion=clid"], "criterion=clid is relative to a pool of trials"),
-        (["-m", "sweep=random", "criterion=nesum"], "criterion=nesum has no better direction and can't guide a sweep"),
+        (
+            ["-m", "sweep=random", "criterion=nesum"],
+            "criterion=nesum has no better direction and can't say of one trial how good",
+        ),
         (["experiment=digit"], "did you mean digits"),
         (["data=none"], "data=none doesn't exist"),
         (

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from src.runtime.memory import out_of_memory
-from tests.faults import ASIDE, ENDED, IN_SUITE, KINDS, mirrored, survive, unbroken
+from tests.faults import ASIDE, ENDED, IN_SUITE, KINDS, mirrored, survive, sweep_of, unbroken
 from tests.project import TINY_TRIAL, Project, clean_environment
 
 
@@ -34,13 +34,13 @@ def test_a_locked_mlflow_store_does_not_stop_training_and_is_caught_up(project: 
     project.prepare()
     lock = sqlite3.connect(project.folder / "mlruns/mlflow.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
-    result = project.run("train", *project.sweep("checkpoint_seconds=0.0"))
+    result = project.run("train", *sweep_of(project), FAULT="impatient", KILL_AT_WRITE="1")
     lock.rollback()
     lock.close()
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("warning: MLflow can't be written") == 1
     assert "training goes on" in result.stderr and "Traceback" not in result.stderr
-    project.ok("train", *project.sweep("checkpoint_seconds=0.0"))
+    project.ok("train", *sweep_of(project))
     assert mirrored(project) == mirrored(reference)
 
 
@@ -54,13 +54,13 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(project: Project, r
     """A limit on the size of files stands in for a full disk: the same call fails, with the system's own error."""
     project.prepare()
     limit = {"FAULT": "small", "LARGEST": "20000", "KILL_AT_WRITE": "1", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    result = project.run("train", *project.sweep("checkpoint_seconds=0.0"), **limit)
+    result = project.run("train", *sweep_of(project), **limit)
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode != 0 and len(lines) == 1 and "File too large" in lines[0], result.stderr
     assert "Traceback" not in result.stderr
     assert not list(project.folder.glob("runs/store/*/record.json"))
     assert not list(project.folder.glob("runs/store/*/snapshots/.*"))
-    project.ok("train", *project.sweep("checkpoint_seconds=0.0"))
+    project.ok("train", *sweep_of(project))
     project.ok("selection", "study=tiny")
     assert project.fingerprint() == reference.fingerprint()
 
@@ -68,14 +68,14 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(project: Project, r
 def test_a_summary_that_cannot_be_written_is_one_line_too(project: Project, reference: Project) -> None:
     """The last thing that train writes, after whatever else ended it."""
     project.prepare()
-    process = project.start("train", *project.sweep("checkpoint_seconds=0.0"))
+    process = project.start("train", *sweep_of(project))
     project.wait_for("runs/store/*/record.json", process)
     (project.folder / "runs/tiny/study.json").mkdir()
     _, err = process.communicate()
     assert process.returncode == 1
     assert re.fullmatch(r"error: \S*study.json\S*: Is a directory; what was finished is kept, run this again\n", err)
     (project.folder / "runs/tiny/study.json").rmdir()
-    project.ok("train", *project.sweep("checkpoint_seconds=0.0"))
+    project.ok("train", *sweep_of(project))
     project.ok("selection", "study=tiny")
     assert project.fingerprint() == reference.fingerprint()
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.trial.code_checksum import imported_modules
 from tests.pipeline import DVC, environment, git, make_pipeline, repro
-from tests.project import ROOT, Project
+from tests.project import HELD, ROOT, Project, held_at
 
 STAGES = ("prepare", "train", "selection", "confirm", "probe", "budget", "report")
+IN_TRAINING = 60  # steps of writing, of the some 200 of train in a process of its own
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -107,19 +107,24 @@ def test_every_module_that_is_imported_is_declared_and_no_other(stage: str, expe
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Project:
     """The tiny pipeline, whose first repro was killed while it trained."""
-    project = make_pipeline(tmp_path_factory.mktemp("pipeline") / "p", database)
+    project = make_pipeline(tmp_path_factory.mktemp("pipeline") / "p", database, trials=3)
+    stages = project.folder / "dvc.yaml"
+    declared = stages.read_text()
+    stages.write_text(declared.replace("python -m src.train", "python -m tests.killer src.train"))
     process = subprocess.Popen(
-        [DVC, "repro"], cwd=project.folder, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL
+        [DVC, "repro"],
+        cwd=project.folder,
+        env=environment() | held_at(IN_TRAINING) | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
-    end = time.monotonic() + 120
-    while (
-        process.poll() is None
-        and time.monotonic() < end
-        and not list(project.folder.glob("runs/store/*/criteria/*.json"))
-    ):
-        time.sleep(0.05)
+    project.wait_for(HELD, process, seconds=120)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    stages.write_text(declared)
+    (project.folder / HELD).unlink()
+    assert list(project.folder.glob("runs/store/*/config.json"))
     assert not (project.folder / "runs/tiny/study.json").exists()
     result = repro(project)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -162,7 +167,8 @@ def test_metrics_plots_and_dag_say_something(pipeline: Project) -> None:
 
     metrics = json.loads(dvc("metrics", "show", "--json"))[""]["data"]["report/metrics.json"]["data"]
     assert metrics["pool"]["trials"] == 3 + 3 * 2 and metrics["rule"] == "consensus"  # repeated by confirm
-    assert all(stage in dvc("dag") for stage in STAGES)
+    graph = dvc("dag")
+    assert all(stage in graph for stage in STAGES)
     dvc("plots", "show")
     page = (pipeline.folder / "dvc_plots/index.html").read_text()
     assert "view_information_h" in page and "linear_top1" in page

@@ -23,13 +23,19 @@ def check_protocol(protocol: Protocol, manifest: Manifest) -> None:
     build("augmentation", protocol.reference)
 
 
-def check_guide(criterion: Criterion, protocol: Protocol, dimensions: Mapping[Space, int]) -> None:
-    """Raise ValueError where a criterion can't guide a sampler: relative to a pool, or refusing what it would get."""
+def check_ordered(criterion: Criterion) -> None:
+    """Raise ValueError unless a criterion says by itself which of two trials is the better one."""
     if criterion.worst is None:
         why = "is relative to a pool of trials" if criterion.combines else "has no better direction"
         raise ValueError(
-            f"criterion={criterion.name} {why} and can't guide a sweep: choose another, and use it in selection"
+            f"criterion={criterion.name} {why} and can't say of one trial how good it is: "
+            "choose another, and use it in selection"
         )
+
+
+def check_guide(criterion: Criterion, protocol: Protocol, dimensions: Mapping[Space, int]) -> None:
+    """Raise ValueError where a criterion can't guide a sampler: giving no order, or refusing what it would get."""
+    check_ordered(criterion)
     if criterion.spaces:
         noise = _noise(protocol, dimensions[criterion.spaces[0]])
         score(build("criterion", criterion.score), getattr(noise, criterion.input))

@@ -38,7 +38,7 @@ class Forecast:
     finished: bool  # already in the store: costs nothing
     flops: Count  # training
     seconds: Number  # training and evaluation
-    disk: Count  # bytes kept
+    disk: Count  # bytes of weights kept: a checkpoint goes when the trial has ended
     memory: Count  # peak bytes of this process so far
 
 
@@ -77,7 +77,7 @@ def forecast(
         )
     weights = sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Forecast(number, overrides, trial.key, finished, training, seconds, weights * (evaluations + 1), memory)
+    return Forecast(number, overrides, trial.key, finished, training, seconds, weights * evaluations, memory)
 
 
 def _seconds_per_step(method: Method, optimizer: Optimizer, trial: Trial, manifest: Manifest, device: str) -> float:

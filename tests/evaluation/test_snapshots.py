@@ -1,4 +1,4 @@
-"""Embeddings and features are taken in eval mode, criteria from fixed images and one reference recipe."""
+"""Criteria are measured from fixed images, each once for a protocol, and features are kept."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from src.criteria.rankme import rankme
 from src.criteria.spectra import eigenvalues, singular_values
-from src.data.pack import Manifest, open_images, read_manifest
+from src.data.pack import Manifest, read_manifest
 from src.evaluation.definitions import load_criteria
-from src.evaluation.embeddings import embed, encode, held_out_losses
 from src.evaluation.snapshots import Evaluation, spectrum
 from src.evaluation.validity import why_meaningless
 from src.methods.method import Method
@@ -25,15 +23,12 @@ from src.probe.features import Split, trial_features
 from src.runtime import files
 from src.runtime.build import build
 from src.runtime.device import set_up
-from src.trial.config import Space
 from src.trial.identity import Trial
 from src.trial.loop import Normalise
 from src.trial.method import build_method, outline
 from src.trial.run import run_trial
 from tests.composed import packed, settings_of, trial_of
 from tests.project import ROOT
-
-ZEROS = torch.zeros(4, 1, 20, 20, dtype=torch.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -54,33 +49,6 @@ def evaluation_of(trial: Trial, manifest: Manifest, *overrides: str) -> Evaluati
     settings = settings_of(*(f"evaluation.{override}" for override in overrides))
     criteria = load_criteria(ROOT / "conf" / "criterion", settings.criterion)
     return Evaluation(trial, manifest, settings.evaluation, criteria)
-
-
-def test_training_mode_is_refused(trial: Trial, manifest: Manifest) -> None:
-    method = build_method(trial.config, manifest.shape)
-    method.train()
-    with pytest.raises(RuntimeError, match="eval mode"):
-        embed(method, ZEROS, trial, manifest, settings_of().evaluation, turned=False)
-    with pytest.raises(RuntimeError, match="eval mode"):
-        held_out_losses(method, ZEROS, trial, manifest, settings_of().evaluation)
-    with pytest.raises(RuntimeError, match="eval mode"):
-        encode(method.encoder, ZEROS, manifest)
-
-
-def test_views_are_grouped_by_image(trial: Trial, manifest: Manifest) -> None:
-    """Under a recipe of nothing every view of an image embeds as the image itself."""
-    protocol = settings_of("evaluation.reference.strength=0").evaluation
-    evaluation = evaluation_of(trial, manifest)
-    method = trial.method(60, manifest.shape)
-    spaces = embed(method, evaluation._subset, trial, manifest, protocol, turned=True)
-    sizes: dict[Space, int] = {"h": 16, "z": 8}
-    for space, d in sizes.items():
-        e = spaces[space]
-        assert e.images.shape == (64, d) and e.reference.shape == e.own.shape == (64, 3, d)
-        assert torch.allclose(e.reference, e.images[:, None].expand(-1, 3, -1), atol=1e-5)
-        assert not torch.allclose(e.own, e.images[:, None].expand(-1, 3, -1), atol=1e-2)
-        assert e.rotations is not None and torch.allclose(e.rotations[0], e.images, atol=1e-5)
-        assert not torch.allclose(e.rotations[1], e.images, atol=1e-2)
 
 
 def test_criteria_are_those_of_the_snapshots_embeddings(trial: Trial, manifest: Manifest) -> None:
@@ -109,18 +77,6 @@ def test_noise_is_measured_on_the_last_snapshot_alone_also_while_training_goes_o
             evaluation.measure(int(progress.row["step"]), progress.row["loss"])
     assert sorted(evaluation.kept.column("lidar_z")) == [trial.steps // 2, trial.steps]
     assert list(evaluation.kept.halves("lidar_z")) == [trial.steps]
-
-
-def test_the_held_out_loss_is_the_trials_own_on_images_it_never_saw(trial: Trial, manifest: Manifest) -> None:
-    protocol = settings_of().evaluation
-    images = torch.from_numpy(np.array(open_images(manifest, "probe")[:64]))
-    losses = held_out_losses(trial.method(60, manifest.shape), images, trial, manifest, protocol)
-    assert losses.shape == (2,) and bool(torch.isfinite(losses).all())
-    assert torch.equal(losses, held_out_losses(trial.method(60, manifest.shape), images, trial, manifest, protocol))
-    assert (
-        losses.mean()
-        < held_out_losses(build_method(trial.config, manifest.shape).eval(), images, trial, manifest, protocol).mean()
-    )
 
 
 def test_a_criterion_added_later_measures_only_itself(trial: Trial, manifest: Manifest) -> None:

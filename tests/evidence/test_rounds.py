@@ -76,11 +76,14 @@ def test_one_changed_trial_changes_the_page(project: Project) -> None:
     """The best configuration of the judged half of one pool is wrong on every image of val."""
     quick = ["halvings=2", "resamples=100"]
     table = ROOT / settings("first")["table"]
-    pools = [read_pool(table, study, probes=True, budgets=True) for study in read_about(table).pools]
+    studies = [*read_about(table).pools]
+    pools = [read_pool(table, study, probes=True, budgets=True) for study in (*studies[:2], *studies[-2:])]
+    assert len({pool.data for pool in pools}) == 2
     best = max(judged_half(pools[0], pools[0].healthy), key=lambda m: m.last.probes["linear"]["top1"])
     members = [wrong(m) if m.configuration == best.configuration else m for m in pools[0].members]
+    write_table(project.folder / "kept.parquet", pools, {})
     write_table(project.folder / "changed.parquet", [replace(pools[0], members=members), *pools[1:]], {})
-    before, page = judged(project, "first", *quick)
+    before, page = judged(project, "first", *quick, "table=kept.parquet")
     after, other = judged(project, "first", *quick, "table=changed.parquet")
     assert before["pools"][0]["worst"] > after["pools"][0]["worst"] == 0 and before["pools"][1:] == after["pools"][1:]
     assert page != other and before["means"]["all"]["consensus"] != after["means"]["all"]["consensus"]

@@ -346,7 +346,10 @@ def test_foreign_files_in_every_folder_are_the_same_after_every_stage(finished: 
         ("clean", ["delete=true"]),
         ("clean", ["delete=true", "forever=true"]),
     ]
+    refused = []
     for stage, arguments in stages:
-        project.run(stage, *arguments)
+        if project.run(stage, *arguments).returncode:
+            refused.append(stage)
         lost = [path for path, content in mine.items() if not path.exists() or path.read_bytes() != content]
         assert not lost, (stage, lost)
+    assert refused == ["prepare", "budget", "report"]  # whose own folders they are in; the others did their work

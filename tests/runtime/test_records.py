@@ -16,7 +16,7 @@ from src.evaluation.measurements import CriteriaFile, Spectrums
 from src.report.numbers import ReportNumbers, as_kept
 from src.runtime import files, records
 from src.runtime.owned import WrittenList
-from src.study.log import StudyFile
+from src.study.log import Study, StudyFile
 from src.study.results import BudgetFile, Confirmation, ProbeFile, Selection
 from src.study.store_users import StoreUser
 from src.trial.config import TrialConfig
@@ -163,11 +163,15 @@ def test_a_log_or_ledger_line_of_another_shape_is_one_line(finished: Project, pr
     project.copy_of(finished)
     log = kept(project, "runs/tiny/log-*.jsonl")
     whole = log.read_text()
+    identity = project.json("runs/tiny/study.json")["identity"]
     for line in ("null", "[]", '{"trial": "../../x"}', "not json"):
         log.write_text(f"{whole}{line}\n")
-        assert f"{log.name}, line 4 is" in project.refused("train", *project.sweep())
-        assert log.read_text() == f"{whole}{line}\n"  # what is damaged may be all that is left of it
+        with pytest.raises(ValueError, match=rf"{log.name}, line 4 is"):
+            Study(log.parent, identity)
+    assert f"{log.name}, line 4 is" in project.refused("train", *project.sweep())
+    assert log.read_text() == f"{whole}not json\n"  # what is damaged may be all that is left of it
     log.write_text(whole)
+    assert len(Study(log.parent, identity).entries) == 3
     ledger = project.folder / "runs/seal.jsonl"
     ledger.write_text(ledger.read_text() + '{"key": 5}\n')
     assert "seal.jsonl, line 2 isn't as it was written" in project.refused("report", "study=tiny", "resamples=100")
