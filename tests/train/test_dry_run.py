@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from src.data.pack import Manifest
 from src.runtime.device import set_up
-from src.train import dry_run
 from src.train.dry_run import TIMED_STEPS, Forecast, ForecastFile, forecast, print_forecast
 from src.trial.identity import Trial
 from src.trial.run import run_trial
@@ -61,7 +60,7 @@ def test_minutes_are_timed_steps_and_evaluations(
 ) -> None:
     """At two seconds a step, by a clock of the test's own."""
     ticks = iter([10.0, 10.0 + 2 * TIMED_STEPS] * 3)
-    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("src.train.dry_run.time.perf_counter", lambda: next(ticks))
     trial = trial_of(manifest, tmp_path / "store")
     foretold = forecast_of(trial, manifest)
     assert foretold.seconds > 2 * trial.steps

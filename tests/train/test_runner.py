@@ -14,6 +14,7 @@ from src.data.pack import Manifest
 from src.evaluation.definitions import load_criteria
 from src.runtime import interrupts
 from src.runtime.device import set_up
+from src.runtime.records import Config
 from src.study.log import Study, read_study
 from src.study.stored import StoredStudy
 from src.train import runner
@@ -60,7 +61,7 @@ def how_to_run(store: Path, guide: str, *overrides: str, max_hours: float | None
 
 
 def open_study(store: Path, manifest: Manifest, how: HowToRun, name: str) -> StudyRunner:
-    identity = {"criterion": how.criterion.name, "spread": how.protocol.collapse.spread}
+    identity: Config = {"criterion": how.criterion.name, "spread": how.protocol.collapse.spread}
     return StudyRunner(how, Study(store.parent / name, identity), manifest, trials=1)
 
 
