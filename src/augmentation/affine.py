@@ -79,6 +79,7 @@ def draw_affine(
     place_x, place_y = uniform(generator, n, -1, 1), uniform(generator, n, -1, 1)
     reach = 2 * translate["fraction"]
     shift_x, shift_y = uniform(generator, n, -reach, reach), uniform(generator, n, -reach, reach)
+    # drawn only where asked for, like the shear: recipes without them draw what they always drew
     upset = torch.ones(n)
     if flip["vertical"] > 0:
         upset = 1 - 2 * (torch.rand(n, generator=generator) < flip["vertical"]).float()
@@ -93,6 +94,7 @@ def draw_affine(
     moved = taken(generator, n, translate["probability"])
     shift_x, shift_y = torch.where(moved, shift_x, 0.0), torch.where(moved, shift_y, 0.0)
 
+    # a side that would be longer than the image's is cut
     crop_w = (area * log_ratio.exp()).sqrt().clamp_max(1)
     crop_h = (area / log_ratio.exp()).sqrt().clamp_max(1)
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
@@ -109,6 +111,7 @@ def prefilter(images: Float[Tensor, "n c h w"], shrinking: Float[Tensor, "n"]) -
     """
     variance = ((shrinking.square() - 1) / 4)[:, None, None, None]
     h, w = images.shape[2:]
+    # variance stays on the CPU: asking a GPU would wait for it
     while bool((variance > 0).any()):
         blurred = _binomial(h, images.device) @ images @ _binomial(w, images.device).T
         images = torch.lerp(images, blurred, variance.clamp(0, 1).to(images.device))

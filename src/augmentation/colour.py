@@ -42,6 +42,7 @@ def draw_colour(
     luma = _luma(c)
 
     def factor(spread: float) -> Tensor:
+        # from 0 up: a negative factor would invert the image
         if spread > 1:
             return uniform(generator, n, 0, 1 + spread)
         return 1 + spread * (2 * torch.rand(n, generator=generator) - 1)
@@ -54,6 +55,7 @@ def draw_colour(
         turns = uniform(generator, n, -jitter["hue"], jitter["hue"])
     jittered = taken(generator, n, jitter["probability"])
     bright, sharp, vivid = (torch.where(jittered, x, 1.0) for x in (bright, sharp, vivid))
+    # grayscale is saturation 0, and a gray image has no hue to turn
     vivid, turns = torch.where(gray, 0.0, vivid), torch.where(jittered & ~gray, turns, 0.0)
 
     desaturate = vivid[:, None, None] * torch.eye(c) + (1 - vivid)[:, None, None] * luma.expand(c, c)

@@ -14,5 +14,6 @@ def alignment(z: Float[Tensor, "n v d"]) -> float:
     v = z.shape[1]
     if v < 2:
         raise ValueError(f"alignment needs at least 2 views, got {v}: raise evaluation.views")
+    # float64: v^2 - |sum|^2 cancels where views agree
     unit = F.normalize(z.double(), dim=-1)
     return float((v**2 - unit.sum(1).square().sum(-1)).mean() / (v * (v - 1) / 2))

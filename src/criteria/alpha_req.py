@@ -27,6 +27,7 @@ def alpha_req(eigenvalues: Float[Tensor, "d"], *, first_rank: int, last_rank: in
     check.number("criterion.score.first_rank of alpha_req", first_rank, at_least=1, whole=True)
     check.number("criterion.score.fewest_ranks of alpha_req", fewest_ranks, at_least=2, whole=True)
     d = len(eigenvalues)
+    # as spectra.tolerance has it
     nonzero = int((eigenvalues > eigenvalues[0] * d * torch.finfo(torch.float64).eps).sum())
     last = min(last_rank, d - 1, nonzero)
     if last - first_rank + 1 < fewest_ranks:
@@ -40,5 +41,6 @@ def alpha_req(eigenvalues: Float[Tensor, "d"], *, first_rank: int, last_rank: in
     x, y = x - (weight * x).sum() / weight.sum(), y - (weight * y).sum() / weight.sum()
     alpha = (weight * x * y).sum() / (weight * x * x).sum()
     unexplained, total = (weight * (y - alpha * x).square()).sum(), (weight * y * y).sum()
+    # a flat spectrum has nothing to explain
     r2 = 1 - unexplained / total.clamp_min(torch.finfo(torch.float64).tiny)
     return AlphaReq(abs(float(alpha) - 1), float(alpha), first_rank, last, float(r2))

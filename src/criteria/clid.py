@@ -11,5 +11,6 @@ def clid(columns: Float[Tensor, "trials 2"]) -> Float[Tensor, "trials"]:
     Source: Lu et al., CLID (arXiv 2206.01251).
     """
     varies = columns.amax(0) > columns.amin(0)
+    # a constant column is 0 / 0 here, and replaced below
     standardised = (columns - columns.mean(0)) / columns.std(0, unbiased=False)
     return standardised.where(varies, 0).sum(1)

@@ -25,6 +25,7 @@ def cluster_learnability(h: Float[Tensor, "m d"], *, restarts: int, seed: int) -
             f"cluster_learnability needs at least 4 embeddings and {clusters} different ones for its clusters, got "
             f"{m} with {different} different: raise evaluation.pairwise_images, or the trial collapsed"
         )
+    # centring moves no distance, and a common offset would cost them digits
     x = h.double() - h.double().mean(0)
     start = derived_seed(seed, "cluster learnability") % 2**32  # numpy takes 32 bits
     label = torch.from_numpy(KMeans(clusters, n_init=restarts, random_state=start).fit_predict(x.numpy()))

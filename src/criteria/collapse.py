@@ -27,6 +27,7 @@ def collapsed(z: Float[Tensor, "n d"], eigenvalues: Float[Tensor, "d"], *, sprea
     participation ratio of z's covariance ``eigenvalues`` below ``rank``. Source of the first: SimSiam, CVPR 2021,
     section 4.1; of the second: Jing et al., ICLR 2022 (arXiv 2110.09348).
     """
+    # NaN is below nothing: it would pass both comparisons as healthy
     if not bool(torch.isfinite(z).all()):
         return Collapse(0.0, 0.0, NOT_FINITE)
     measured_spread = feature_std(z) * z.shape[1] ** 0.5

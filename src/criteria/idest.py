@@ -35,11 +35,13 @@ def idest(h: Float[Tensor, "m d"], *, sizes: int, smallest: float, repeats: int,
             f"idest needs at least {FEWEST / smallest:g} embeddings for its smallest tree, got {m}: "
             "raise evaluation.pairwise_images"
         )
+    # centring moves no distance, and a common offset would cost them digits
     centred = h.double() - h.double().mean(0)
     distance = torch.cdist(centred, centred).numpy()
     if not distance.any():
         raise ValueError(f"idest needs embeddings that differ, got {m} equal ones: the trial collapsed")
     orders = [torch.randperm(m, generator=generator(seed, "idest", i)).numpy() for i in range(repeats)]
+    # rounded sizes may coincide
     counts = np.unique(np.geomspace(smallest * m, m, sizes).round().astype(int))
     lengths = [[tree_length(distance[np.ix_(order[:n], order[:n])]) for n in counts] for order in orders]
     x, y = np.log(counts), np.log(lengths).mean(0)

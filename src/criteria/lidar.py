@@ -20,5 +20,6 @@ def lidar(e: Float[Tensor, "n v d"], *, delta: float, eps: float) -> float:
     check_views("lidar", e)
     s_b, s_w = scatter(e)
     eigenvalues = discriminant(s_b, s_w + delta * torch.eye(e.shape[2], dtype=s_w.dtype))
+    # eps after normalising, as published; where all images coincide there is nothing to divide by
     p = eigenvalues / eigenvalues.sum().clamp_min(torch.finfo(eigenvalues.dtype).tiny) + eps
     return float(torch.special.entr(p).sum().exp())

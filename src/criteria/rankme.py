@@ -14,5 +14,6 @@ def rankme(sigma: Float[Tensor, "k"], *, eps: float) -> float:
     Source: Garrido et al., RankMe, ICML 2023 (arXiv 2210.02885), eq. 1-2.
     """
     check.number("criterion.score.eps of rankme", eps, at_least=0)
+    # in a zero matrix there is nothing to divide by
     p = sigma / sigma.sum().clamp_min(torch.finfo(sigma.dtype).tiny) + eps
     return float(torch.special.entr(p).sum().exp())

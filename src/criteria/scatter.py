@@ -30,6 +30,7 @@ def scatter(e: Float[Tensor, "n v d"]) -> tuple[Float[Tensor, "d d"], Float[Tens
 def discriminant(s_b: Float[Tensor, "d d"], s_w: Float[Tensor, "d d"]) -> Float[Tensor, "d"]:
     """Eigenvalues of S_w^-1/2 S_b S_w^-1/2, ascending, not negative; S_w must be positive definite."""
     variance, axes = torch.linalg.eigh(s_w)
+    # W' S_w W = 1, as for S_w^-1/2: all such W give the same eigenvalues
     whiten = axes / variance.sqrt()
     return torch.linalg.eigvalsh(whiten.T @ s_b @ whiten).clamp_min(0)
 

@@ -42,6 +42,7 @@ def tolerance(squared: Float[Tensor, "k"]) -> Tensor:
 def _squared(e: Tensor, origin: Tensor) -> Tensor:
     """Squared singular values of e - origin."""
     n, d = e.shape
+    # the smaller of the two Gram matrices: their eigenvalues other than 0 are the same
     product = gram(rows.double() - origin for rows in e.split(ROWS)) if n >= d else gram([(e.double() - origin).T])
     if not product.isfinite().all():
         return torch.full((min(n, d),), torch.nan, dtype=torch.float64)  # a diverged trial is no error

@@ -17,5 +17,6 @@ def uniformity(z: Float[Tensor, "m d"]) -> float:
         raise ValueError(f"uniformity needs at least 2 embeddings, got {m}: raise evaluation.pairwise_images")
     unit = F.normalize(z.double(), dim=-1)
     i, j = torch.triu_indices(m, m, offset=1)
+    # rounding may leave 2 - 2 cos below 0
     squared_distance = (2 - 2 * (unit @ unit.T)[i, j]).clamp_min(0)
     return float(torch.exp(-2 * squared_distance).mean().log())

@@ -41,6 +41,7 @@ def draw_budget(
         _, first = np.unique(groups[order], return_index=True)
         if len(first) < per_class:
             return None
+        # back in random order: unique has sorted the groups, and the first would be the same in every draw
         chosen.append(order[np.sort(first)[:per_class]])
     places = np.sort(np.concatenate(chosen))
     return Budget(places, classes[places], groups[places])
@@ -64,6 +65,7 @@ def write_budgets(
     budgets = {"all": Budget(np.arange(len(classes)), classes, groups)}
     for number in per_class:
         for draw in range(draws):
+            # a seed of its own: another number or draw changes no other file
             budget = draw_budget(classes, groups, number, np.random.default_rng([seed, number, draw]))
             if budget is not None:
                 budgets[f"{number}-{draw}"] = budget
@@ -130,6 +132,7 @@ def _places(path: Path, values: list[str], names: Sequence[str]) -> Int[np.ndarr
 
 def _numbers(values: list[str]) -> Int[np.ndarray, "n"]:
     """Whole numbers as they are, other values, and longer ones, numbered."""
+    # int64 holds every number of up to 18 digits
     if all(value.isdecimal() and len(value) < 19 for value in values):
         return np.array([int(value) for value in values], dtype=np.int64)
     return numbered(values)[0]

@@ -143,8 +143,10 @@ def _table_of_names(source: Source) -> bytes:
 def _write_array(path: Path, images: UInt8[np.ndarray, "n c h w"] | Rows) -> tuple[list[int], list[int]]:
     """Write images chunk by chunk; their sum and sum of squares per channel, which are exact whatever the chunks."""
     shape = tuple(int(side) for side in images.shape)
+    # whole numbers: mean and std are part of trials' names, and must not depend on CHUNK
     total, squares = np.zeros(shape[1], np.int64), np.zeros(shape[1], np.int64)
     with path.open("wb") as file:
+        # np.save would need the whole array in memory
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], CHUNK):
@@ -159,6 +161,7 @@ def _write_array(path: Path, images: UInt8[np.ndarray, "n c h w"] | Rows) -> tup
 def _statistics(total: list[int], squares: list[int], shape: tuple[int, ...]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel in [0, 1]: whole numbers until the last division."""
     n = shape[0] * shape[2] * shape[3]
+    # Python's integers: n times a sum of squares would overflow int64
     variance = [(n * square - sum_ * sum_) / (n * n) for sum_, square in zip(total, squares, strict=True)]
     return [sum_ / n / 255 for sum_ in total], [math.sqrt(value) / 255 for value in variance]
 
@@ -208,6 +211,7 @@ def read_names(manifest: Manifest, split: str) -> list[str]:
     path = next((path for path in places if path.exists()), None)
     if path is None:
         return []
+    # file names needn't be UTF-8 on disk
     with path.open(newline="", errors="surrogateescape") as file:
         return [files.plain_cell(row["file"]) for row in csv.DictReader(file)]
 

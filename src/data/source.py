@@ -32,6 +32,7 @@ class Rows:
         """Raises OSError where the file has been cut short."""
         wanted = self.index[key]
         found = np.empty((len(wanted), *self.shape[1:]), dtype=np.uint8)
+        # neighbours in the file are read at once; -2 is nobody's neighbour, so that index 0 begins a run too
         runs = np.flatnonzero(np.diff(wanted, prepend=-2) != 1)
         with self.path.open("rb") as file:
             for first, last in pairwise([*runs, len(wanted)]):

@@ -91,12 +91,15 @@ def embed(
         h = method.encoder(normalise(x).contiguous(memory_format=torch.channels_last))
         embedded: dict[Space, Tensor] = {"h": h, "z": method.projector(h)}
         for space, e in embedded.items():
+            # (v n, d), all first views first -> (n, v, d)
             parts[space].setdefault(name, []).append(e.cpu().unflatten(0, (views, -1)).transpose(0, 1))
 
     for chunk, batch in enumerate(images.split(CHUNK)):
         plain = batch.float().div_(255)
+        # a copy: normalising is in place, and the rotations below need the plain images
         keep("images", plain.clone(), 1)
         for name, recipe in recipes.items():
+            # from the chunk alone: every trial is measured under the same draws
             draw = generator(protocol.seed, f"evaluate {name}", chunk)
             keep(name, recipe(batch, draw, views=protocol.views), protocol.views)
         if turned:
@@ -128,6 +131,7 @@ def held_out_losses(
     for number in range(len(images) // size):
         batch = images[number * size : (number + 1) * size]
         inputs = make_views(method, recipe, normalise, batch, generator(protocol.seed, "held out", number))
+        # for methods whose loss draws masks, directions or tiles
         with global_generator(protocol.seed, "held out", number):
             losses.append(method(*inputs).cpu())
     return torch.stack(losses)
@@ -161,6 +165,7 @@ def views_of(
 def evaluation_flops(config: TrialConfig, manifest: Manifest, protocol: Protocol) -> int:
     """Counted floating-point operations of measuring one snapshot: the images, and their views under both recipes."""
     method = outline(config, manifest.shape)
+    # in training mode batch norm refuses a batch of one image
     method.eval()
     image = torch.empty(1, *manifest.shape, device="meta")
     with FlopCounterMode(display=False) as counter:

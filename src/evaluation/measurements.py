@@ -77,6 +77,7 @@ class Measurements:
         self.keys = {column: _key(column, criterion) for column, criterion in self.criteria.items()}
         folder = trial.folder / "criteria"
         self.path = folder / f"{files.fingerprint(protocol)}.json"
+        # spectra depend on the measured images alone: other settings of a protocol share the file
         where = {"images": protocol.images, "seed": protocol.seed}
         self.watched_path = folder / f"spectrum-{files.fingerprint(where)}.json"
         self.snapshots: dict[int, SnapshotValues] = {}
@@ -99,19 +100,19 @@ class Measurements:
 
     def column(self, name: str) -> dict[int, float]:
         """step -> value of a column, where it was measured and not refused."""
-        return {step: found.value for step, found in self._of(name) if found.value is not None}
+        return {step: measured.value for step, measured in self._of(name) if measured.value is not None}
 
     def own(self, name: str) -> dict[int, float]:
         """step -> value under the trial's own recipe."""
-        return {step: found.own for step, found in self._of(name) if found.own is not None}
+        return {step: measured.own for step, measured in self._of(name) if measured.own is not None}
 
     def halves(self, name: str) -> dict[int, list[float]]:
         """step -> values on random halves of the images."""
-        return {step: found.halves for step, found in self._of(name) if found.halves is not None}
+        return {step: measured.halves for step, measured in self._of(name) if measured.halves is not None}
 
     def facts(self, name: str) -> dict[int, dict[str, float]]:
         """step -> what the criterion states beside its value."""
-        return {step: found.facts for step, found in self._of(name) if found.facts is not None}
+        return {step: measured.facts for step, measured in self._of(name) if measured.facts is not None}
 
     def _of(self, name: str) -> list[tuple[int, Measured]]:
         key = self.keys[name]

@@ -57,7 +57,7 @@ def warn_of_refused(criteria: list[Criterion], protocol: Protocol, dimensions: M
 
 
 def _noise(protocol: Protocol, size: int) -> Embeddings:
-    """As many embeddings as will be measured, of no meaning."""
+    """Random embeddings, as many as will be measured."""
     draw, n = generator(0, "check"), protocol.images
     views = torch.empty(n, protocol.views, size).normal_(generator=draw)
     turned = torch.empty(4, n, size).normal_(generator=draw)

@@ -76,6 +76,7 @@ class Evaluation:
         }
         turned = any(c.input == "rotations" and not refusals[column] for column, c in missing.items())
         spaces = embed(method, self._subset, self.trial, self.manifest, self.protocol, turned=turned)
+        # noise on the last snapshot alone: on all of them, evaluation took twice as long
         halves = self._halves(spaces) if step == self.trial.steps else []
         measured = {}
         for column, criterion in missing.items():
@@ -100,18 +101,19 @@ class Evaluation:
         halves: list[dict[Space, Embeddings]],
     ) -> Measured:
         if criterion.input == "losses":
-            found = score(self._built[column], torch.tensor([loss]))
+            outcome = score(self._built[column], torch.tensor([loss]))
         elif criterion.input == "heldout_losses":
             losses = held_out_losses(method, self._held_out, self.trial, self.manifest, self.protocol)
-            found = score(self._built[column], losses)
+            outcome = score(self._built[column], losses)
         else:
             space = criterion.space_of(column)
             assert space is not None  # what isn't a loss is measured on embeddings
-            found = _in_space(self._built[column], criterion.input, spaces[space], [half[space] for half in halves])
-        values = (value for value in (found.value, found.own) if value is not None)
-        return (
-            found if all(map(math.isfinite, values)) else Measured(refused=f"{column} is not finite on this snapshot")
-        )
+            in_halves = [half[space] for half in halves]
+            outcome = _in_space(self._built[column], criterion.input, spaces[space], in_halves)
+        values = (value for value in (outcome.value, outcome.own) if value is not None)
+        if all(map(math.isfinite, values)):
+            return outcome
+        return Measured(refused=f"{column} is not finite on this snapshot")
 
     def watch(self, step: int, method: Method) -> None:
         """Keep the spectrum of a method in training, between snapshots: learning's steps are narrower than those."""
@@ -152,18 +154,19 @@ class Evaluation:
 def _in_space(criterion: Score, name: str, e: Embeddings, halves: Iterable[Embeddings]) -> Measured:
     """The value on what ``name`` names; under the trial's own recipe too for views; and of each half of the images."""
     try:
-        found = score(criterion, getattr(e, name))
+        outcome = score(criterion, getattr(e, name))
         if name == "views":
-            found = replace(found, own=score(criterion, e.own).value)
+            outcome = replace(outcome, own=score(criterion, e.own).value)
     except ValueError as refusal:
         return Measured(refused=str(refusal))
     except LinAlgError as error:
         return Measured(refused=f"numerically singular: {error}")
     try:
-        values = [value for half in halves if (value := score(criterion, getattr(half, name)).value) is not None]
+        scores = [score(criterion, getattr(half, name)).value for half in halves]
     except (ValueError, LinAlgError):
-        return found  # too few images in a half
-    return replace(found, halves=values) if values and all(map(math.isfinite, values)) else found
+        return outcome  # too few images in a half
+    values = [value for value in scores if value is not None]
+    return replace(outcome, halves=values) if values and all(map(math.isfinite, values)) else outcome
 
 
 def _spectra(spaces: dict[Space, Embeddings]) -> Spectra:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def why_meaningless(
     criterion: Criterion, column: str, method: Method, augmentation: Augmentation, manifest: Manifest
 ) -> str:
-    """Why a criterion means nothing for a method, its recipe or the data; empty where it does."""
+    """Why a criterion means nothing for a method, its recipe or the data; empty where it means something."""
     if criterion.input in method.meaningless:
         return f"{column}: {method.meaningless[criterion.input]}"
     if criterion.space_of(column) == "z" and not method.has_projector:

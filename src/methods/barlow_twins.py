@@ -14,6 +14,7 @@ def cross_correlation(z_a: Float[Tensor, "n d"], z_b: Float[Tensor, "n d"]) -> F
     """Correlation of every feature of one view with every feature of the other (arXiv 2103.03230, eq. 2)."""
 
     def standardise(z: Tensor) -> Tensor:
+        # as the authors' code: biased variance, 1e-5 added to it
         return F.batch_norm(z, running_mean=None, running_var=None, training=True)
 
     return standardise(z_a).T @ standardise(z_b) / len(z_a)
@@ -22,6 +23,7 @@ def cross_correlation(z_a: Float[Tensor, "n d"], z_b: Float[Tensor, "n d"]) -> F
 def redundancy_reduction(c: Float[Tensor, "d d"], *, off_diagonal_weight: float) -> Float[Tensor, ""]:
     """sum_i (1 - c_ii)^2 + weight * sum_{i != j} c_ij^2 (arXiv 2103.03230, eq. 1)."""
     diagonal = c.diagonal()
+    # without a d x d mask
     off_diagonal = c.square().sum() - diagonal.square().sum()
     return (1 - diagonal).square().sum() + off_diagonal_weight * off_diagonal
 

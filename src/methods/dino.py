@@ -56,8 +56,10 @@ class DINO(Method):
     ) -> Float[Tensor, ""]:
         with torch.no_grad():
             outputs = self.teacher(views)
+            # centred by the batches before this one
             targets = F.softmax((outputs - self.centre) / self.teacher_temperature, dim=1)
             self.diagnostics = {"teacher_entropy": entropy(targets).mean(), "centre_norm": self.centre.norm()}
+            # measuring a held-out loss must not move it; outputs are bf16 under autocast
             if self.training:
                 self.centre.lerp_(outputs.mean(0).to(self.centre.dtype), 1 - self.centre_momentum)
         student = list(self.student(views).chunk(self.views))

@@ -37,7 +37,9 @@ def without(context: Int[Tensor, "n k"], targets: list[Int[Tensor, "n m"]], toke
     for target in targets:
         free.scatter_(1, target, False)
     lost = ~free.any(1)
+    # where targets cover the whole context, one token stays
     free[lost, context[lost, 0]] = True
+    # stable: free tokens first, in their order
     order = free.to(torch.int8).argsort(dim=1, descending=True, stable=True)
     return order[:, : int(free.sum(1).min())]
 
@@ -92,6 +94,7 @@ class IJEPA(Method):
         grid = check_tokens(self.encoder, "ijepa").grid
         size = block_size(grid, self.target_scale, self.target_ratio)
         targets = [placed_blocks(n, grid, size) for _ in range(self.targets)]
+        # square, as in the paper
         context = placed_blocks(n, grid, block_size(grid, self.context_scale, (1, 1)))
         return without(context, targets, grid[0] * grid[1]), targets
 

@@ -21,8 +21,10 @@ def distant_permutations(tiles: int, count: int) -> list[list[int]]:
     if math.factorial(tiles) <= CANDIDATES:
         candidates = np.array(list(itertools.permutations(range(tiles))))
     else:
+        # named, since numpy may change what default_rng is
         draw = np.random.Generator(np.random.PCG64(0))
         candidates = np.unique([range(tiles), *(draw.permutation(tiles) for _ in range(CANDIDATES))], axis=0)
+    # the candidates are sorted, so that the first leaves the tiles in order
     chosen, distance = [0], np.full(len(candidates), tiles + 1)
     while len(chosen) < count:
         distance = np.minimum(distance, (candidates != candidates[chosen[-1]]).sum(1))
@@ -44,6 +46,7 @@ def tiles_of(images: Float[Tensor, "n c h w"], grid: int, gap: int) -> Float[Ten
     crops = cells.gather(3, rows.expand(-1, -1, c, -1, width))
     crops = crops.gather(4, columns.expand(-1, -1, c, height - gap, -1))
     std, mean = torch.std_mean(crops, dim=(2, 3, 4), keepdim=True)
+    # a flat tile has no deviation
     return (crops - mean) / (std + 1e-3)
 
 

@@ -49,5 +49,6 @@ class LeJEPA(Method):
 
     def forward(self, views: Float[Tensor, "views c h w"]) -> Float[Tensor, ""]:
         z = self.projector(self.encoder(views)).unflatten(0, (self.views, -1))
+        # drawn on the CPU: the same on every device
         directions = F.normalize(torch.randn(z.shape[-1], self.directions), dim=0).to(z)
         return (1 - self.sigreg_weight) * prediction(z) + self.sigreg_weight * sigreg(z, directions)

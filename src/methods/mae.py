@@ -18,6 +18,7 @@ def patches_of(images: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "n 
 def standardised(patches: Float[Tensor, "n t p"]) -> Float[Tensor, "n t p"]:
     """Each patch by its own mean and deviation, the target of MAE's best variant on photographs (section 4.1)."""
     var, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    # 1e-6 as in the authors' code: a flat patch has no deviation
     return (patches - mean) / (var + 1e-6).sqrt()
 
 
@@ -47,6 +48,7 @@ class MAE(Method):
         super().__init__(encoder, projector=None)
         self.standardise = standardise
         self.tokens = vit.grid[0] * vit.grid[1]
+        # at least one token is masked and one is left
         self.masked = min(self.tokens - 1, max(1, round(masked * self.tokens)))
         channels: int = encoder.patch_embed.proj.in_channels  # type: ignore[union-attr, assignment]
         self.decoder = TokenTransformer(

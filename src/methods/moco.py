@@ -82,6 +82,7 @@ class MoCo(Method):
     def _diagnose(self, q: Tensor, k: Tensor, negatives: Tensor) -> None:
         self.diagnostics = {
             "positive_similarity": (q * k).sum(1).mean(),
+            # the mean over all pairs, without their n x m matrix
             "negative_similarity": q.mean(0) @ negatives.mean(0),
         }
 

@@ -59,6 +59,7 @@ class NNCLR(Method):
             "neighbour_similarity": (z_a * near_a).sum(1).mean(),
             "queue_age": self.queue.age.mean(),
         }
+        # after the search: an image would find itself
         if self.training:
             self.queue.add(z_a)
         losses = [nearest_neighbour_loss(n, p, temperature=self.temperature) for n, p in ((near_a, p_b), (near_b, p_a))]

@@ -44,4 +44,5 @@ def cross_prediction(
 
 def entropy(p: Float[Tensor, "*n k"]) -> Float[Tensor, "*n"]:
     """In nats."""
+    # 0 log 0 counts as 0
     return -(p * p.clamp_min(1e-12).log()).sum(-1)

@@ -25,6 +25,7 @@ class Queue(nn.Module):
     @torch.no_grad()
     def add(self, z: Float[Tensor, "n d"]) -> None:
         """Put unit vectors in the place of the oldest."""
+        # a batch may be larger than the queue
         z = z[-len(self.entries) :]
         places = (self.place + torch.arange(len(z), device=z.device)) % len(self.entries)
         self.age += 1

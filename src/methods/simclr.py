@@ -19,6 +19,7 @@ def nt_xent(z_a: Float[Tensor, "n d"], z_b: Float[Tensor, "n d"], *, temperature
     n = len(z_a)
     z = F.normalize(torch.cat([z_a, z_b]), dim=-1)
     similarity = z @ z.T / temperature
+    # a view is no candidate for its own partner
     similarity.fill_diagonal_(float("-inf"))
     partner = torch.arange(2 * n, device=z.device).roll(n)
     return F.cross_entropy(similarity, partner)

@@ -50,6 +50,7 @@ class SmallCNN(nn.Module):
             halve = index % STRIDE_EVERY == 0
             out = features if index == depth - 1 else width * 2 ** (index // STRIDE_EVERY)
             layers += [
+                # a norm brings a bias of its own
                 nn.Conv2d(channels, out, kernel_size=3, stride=2 if halve else 1, padding=1, bias=norm == "none"),
                 NORMS[norm](out),
                 ACTIVATIONS[activation](),

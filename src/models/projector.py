@@ -17,6 +17,7 @@ class Projector(nn.Sequential):
         check.number("projector.dimension", dimension, at_least=2, whole=True)
         layers: list[nn.Module] = []
         for _ in range(depth - 1):
+            # batch norm brings a bias of its own
             layers += [nn.Linear(features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
             features = width
         super().__init__(*layers, nn.Linear(features, dimension))

@@ -26,6 +26,7 @@ class ResNet(resnet.ResNet):  # type: ignore[misc]  # torchvision states no type
             self.maxpool = nn.Identity()
         else:
             self.conv1 = nn.Conv2d(shape[0], 64, kernel_size=7, stride=2, padding=3, bias=False)
+        # as torchvision initialises its own; this one was made after that
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.features = 512 * block.expansion
         self.fc = nn.Identity()

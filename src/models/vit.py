@@ -49,6 +49,7 @@ class ViT(VisionTransformer):
             num_classes=0,
             global_pool="avg",
             class_token=False,
+            # normalised before pooling, so that methods that mask get normalised tokens
             fc_norm=False,
             embed_dim=width,
             depth=depth,
@@ -58,6 +59,7 @@ class ViT(VisionTransformer):
             proj_drop_rate=dropout,
             attn_drop_rate=dropout,
             drop_path_rate=drop_path,
+            # multi-crop's local views are smaller and needn't be a multiple of the patch
             dynamic_img_size=True,
             dynamic_img_pad=True,
         )

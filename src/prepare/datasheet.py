@@ -1,4 +1,4 @@
-"""What prepare found out about a data set, as numbers, tables, a contact sheet and a page for people."""
+"""What prepare learned of a data set, as numbers, tables, a contact sheet and a page for people."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Leaks:
 
 @dataclass(frozen=True)
 class DatasheetFacts:
-    """What prepare found out about a data set."""
+    """What prepare learned of a data set."""
 
     name: str
     mean: list[float]
@@ -81,32 +81,34 @@ class DatasheetFacts:
     leaks: Leaks
 
 
-def write_datasheet(folder: Path, manifest: Manifest, data: DataSet, found: Inspection, moved: int) -> DatasheetFacts:
+def write_datasheet(
+    folder: Path, manifest: Manifest, data: DataSet, inspection: Inspection, moved: int
+) -> DatasheetFacts:
     """Write index.html, its pictures, duplicates.csv, skipped.csv and report.json, whose content is returned.
 
     ``moved`` is how many images changed their split because of duplicates; the rest is as packed.
     """
-    leaks = found.across(found.near)
+    leaks = inspection.across(inspection.near)
     facts = DatasheetFacts(
         name=manifest.name,
         mean=list(manifest.mean),
         std=list(manifest.std),
         shape=list(manifest.shape),
-        splits={name: _split_facts(number, data.splits[name], found) for number, name in enumerate(SPLITS)},
+        splits={name: _split_facts(number, data.splits[name], inspection) for number, name in enumerate(SPLITS)},
         classes=_class_balance(data.splits),
         sizes=_sizes(data.splits, manifest.shape[1]),
         skipped=dict(Counter(reason for _, reason in data.skipped).most_common()),
-        near_searched=found.near_searched,
-        leaks=Leaks(len(leaks), int(np.isin(found.near, leaks).sum()), moved),
+        near_searched=inspection.near_searched,
+        leaks=Leaks(len(leaks), int(np.isin(inspection.near, leaks).sum()), moved),
     )
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / "report.json", _as_kept(facts))
     head = ["cluster", "kind", "across_splits", "split", "index", "file"]
-    files.write_atomically(folder / "duplicates.csv", files.to_csv(head, _duplicates(data.splits, found)))
+    files.write_atomically(folder / "duplicates.csv", files.to_csv(head, _duplicates(data.splits, inspection)))
     files.write_atomically(folder / "skipped.csv", files.to_csv(["file", "reason"], data.skipped))
     _write_png(folder / "sheet.png", _contact_sheet(data.splits))
     if len(leaks):
-        _write_png(folder / "leaks.png", _leak_sheet(data.splits, found, leaks))
+        _write_png(folder / "leaks.png", _leak_sheet(data.splits, inspection, leaks))
     template = environment(Path(__file__).parent, html=True).get_template("datasheet.html.j2")
     files.write_atomically(folder / "index.html", template.render(f=facts, leaks=len(leaks) > 0).encode())
     return facts
@@ -118,14 +120,14 @@ def _as_kept(facts: DatasheetFacts) -> dict[str, object]:
     return {field.name: getattr(facts, field.name) for field in fields(facts)} | {"classes": classes}
 
 
-def _split_facts(number: int, source: Source, found: Inspection) -> SplitFacts:
-    mine = found.split == number
+def _split_facts(number: int, source: Source, inspection: Inspection) -> SplitFacts:
+    mine = inspection.split == number
     return SplitFacts(
         images=len(source.images),
         groups=len(np.unique(source.group)),
-        blank=int(found.blank[mine].sum()),
-        identical=_repeats(found.exact[mine]),
-        near=_repeats(found.near[mine]),
+        blank=int(inspection.blank[mine].sum()),
+        identical=_repeats(inspection.exact[mine]),
+        near=_repeats(inspection.near[mine]),
     )
 
 
@@ -140,7 +142,8 @@ def _class_balance(splits: dict[str, Source]) -> list[ClassCount]:
         return []
     names = splits["probe"].class_names
     columns = {name: source.labels.get("class", np.array([], int)) for name, source in splits.items()}
-    numbers = sorted({int(value) for column in columns.values() for value in np.unique(column) if value >= 0})
+    present = np.unique(np.concatenate(list(columns.values())))
+    numbers = present[present >= 0].tolist()  # -1: without a class
     counts = []
     for number in numbers:
         images = {name: int((column == number).sum()) for name, column in columns.items()}
@@ -152,23 +155,26 @@ def _sizes(splits: dict[str, Source], size: int) -> Sizes | None:
     if splits["pretrain"].sizes is None:
         return None
     sizes = np.concatenate([source.sizes for source in splits.values() if source.sizes is not None])
-    width, height = ([int(np.quantile(side, q, method="nearest")) for q in (0, 0.5, 1)] for side in sizes.T)
+    # nearest: a side that some file has, none in between
+    sides = np.quantile(sizes, (0, 0.5, 1), axis=0, method="nearest").astype(int)
+    width, height = sides.T.tolist()
     return Sizes(width, height, enlarged=int((sizes.min(1) < size).sum()))
 
 
-def _duplicates(splits: dict[str, Source], found: Inspection) -> Iterator[list[str | int]]:
+def _duplicates(splits: dict[str, Source], inspection: Inspection) -> Iterator[list[str | int]]:
     """A line for each image that has a duplicate, cluster by cluster, those across splits first."""
     starts = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
-    places = np.flatnonzero(found.near >= 0)
-    leaking = np.isin(found.near[places], found.across(found.near))
-    order = np.lexsort((places, found.near[places], ~leaking))
+    places = np.flatnonzero(inspection.near >= 0)
+    leaking = np.isin(inspection.near[places], inspection.across(inspection.near))
+    # lexsort's last key counts most: leaking clusters, then cluster by cluster
+    order = np.lexsort((places, inspection.near[places], ~leaking))
     for place, leaks in zip(places[order].tolist(), leaking[order].tolist(), strict=True):
-        split = SPLITS[found.split[place]]
-        index = place - int(starts[found.split[place]])
+        split = SPLITS[inspection.split[place]]
+        index = place - int(starts[inspection.split[place]])
         names = splits[split].names
-        kind = "identical" if found.exact[place] >= 0 else "near"
+        kind = "identical" if inspection.exact[place] >= 0 else "near"
         across = "yes" if leaks else "no"
-        yield [int(found.near[place]), kind, across, split, index, names[index] if names else ""]
+        yield [int(inspection.near[place]), kind, across, split, index, names[index] if names else ""]
 
 
 def _contact_sheet(splits: dict[str, Source]) -> Image.Image:
@@ -184,14 +190,17 @@ def _contact_sheet(splits: dict[str, Source]) -> Image.Image:
     return Image.fromarray(np.concatenate(blocks))
 
 
-def _leak_sheet(splits: dict[str, Source], found: Inspection, leaks: np.ndarray) -> Image.Image:
+def _leak_sheet(splits: dict[str, Source], inspection: Inspection, leaks: np.ndarray) -> Image.Image:
     """The first pictures that are in several splits, one in a row."""
     starts = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
     rows = []
     for cluster in leaks[:SHOWN_PAIRS]:
-        places = np.flatnonzero(found.near == cluster)[:COLUMNS]
-        own = [splits[SPLITS[found.split[p]]].images[np.array([p - starts[found.split[p]]])] for p in places]
-        rows.append(_grid(np.concatenate(own)))
+        places = np.flatnonzero(inspection.near == cluster)[:COLUMNS]
+        pictures = []
+        for place in places:
+            split = inspection.split[place]
+            pictures.append(splits[SPLITS[split]].images[np.array([place - starts[split]])])
+        rows.append(_grid(np.concatenate(pictures)))
     return Image.fromarray(np.concatenate(rows))
 
 

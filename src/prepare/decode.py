@@ -58,6 +58,7 @@ def decode(path: str | Path, size: int, channels: int, bits: int) -> Decoded:
 
 def _decode(path: str | Path, size: int, channels: int, bits: int) -> Decoded:
     with _open(path) as image:
+        # the size in the file: draft changes image.size
         width, height = image.size
         image.draft(image.mode, (DRAFT * size, DRAFT * size))  # a JPEG is decoded no larger than that needs
         _refuse_bombs(image, width * height)
@@ -126,11 +127,13 @@ def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
     def reduced(block: Image.Image) -> Image.Image:
         values = np.asarray(block)
         ends.extend((int(values.min()), int(values.max())))
+        # 65,535 * 255 doesn't fit in 16 bits
         return Image.fromarray((values.astype(np.uint32) * 255 // top).astype(np.uint8))
 
     eight = _by_rows(image, "L", reduced)
     if min(ends) < 0 or max(ends) > top:
         raise ValueError(f"values of {min(ends)} to {max(ends)}, more than data.source.bits={bits} allows")
+    # Image.new has neither: transparency stands in the one, the orientation in the other
     eight.info = image.info
     eight._exif = image.getexif()
     return eight

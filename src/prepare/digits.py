@@ -37,6 +37,7 @@ def digits(
     images8 = (images8.reshape(-1, 8, 8) / 16).astype(np.float32)
     _check_counts(sources, copies, len(images8))
     rng = np.random.default_rng(seed)
+    # one permutation cut into pieces: no source digit is in two splits
     order = iter(np.split(rng.permutation(len(images8)), np.cumsum(list(sources.values()))))
     splits = {}
     for split in sources:
@@ -49,6 +50,7 @@ def digits(
             "y": rng.uniform(-1, 1, n),
             "contrast": rng.uniform(*contrast, n),
         }
+        # what is left of the canvas beside the digit
         factor["x"] *= 1 - factor["width"]
         factor["y"] *= 1 - factor["width"]
         canvas = _place(images8[index], size, **factor)
@@ -85,6 +87,7 @@ def _place(
     """Render (n, 8, 8) digits on (n, size, size) canvases; x, y are the digit's centre in [-1, 1]."""
     cos, sin = np.cos(angle) / width, np.sin(angle) / width
     rows = [np.stack([cos, -sin, -(cos * x - sin * y)], -1), np.stack([sin, cos, -(sin * x + cos * y)], -1)]
+    # grid_sample takes the inverse map, from the canvas to the digit
     theta = torch.from_numpy(np.stack(rows, 1)).float()
     grid = F.affine_grid(theta, [len(images), 1, size, size], align_corners=False)
     placed = F.grid_sample(torch.from_numpy(images)[:, None], grid, align_corners=False)[:, 0]

@@ -95,6 +95,7 @@ def _list(
     root: str, unlabelled: str | None, labels: str, groups: str | None, follow_links: bool
 ) -> tuple[_Known, list[str]]:
     """What is known of the files, and their paths."""
+    # beside unlabelled images there may be few: _everything counts them together
     names, paths, outside = _images("data.source.root", root, LEAST if unlabelled is None else 0, follow_links)
     classes = _classes(root, names, labels, outside)
     if unlabelled is not None:
@@ -111,24 +112,26 @@ def _list(
         outside = outside + more_outside
     if groups is None:
         return _Known(names, classes, None, outside), paths
-    found = read_column(groups, "group", names, outside)
-    alone = [name for name, group in zip(names, found, strict=True) if group is None]
+    stated = read_column(groups, "group", names, outside)
+    alone = [name for name, group in zip(names, stated, strict=True) if group is None]
     if alone:
         raise ValueError(f"{groups} has no group for {len(alone)} images, the first {alone[0]!r}")
-    return _Known(names, classes, [str(group) for group in found], outside), paths
+    return _Known(names, classes, [str(group) for group in stated], outside), paths
 
 
 def _images(what: str, root: str, least: int, follow_links: bool) -> Listed:
     """Raises ValueError where ``root`` is no folder, or holds fewer than ``least`` images."""
     if root is None or not Path(root).is_dir():
-        why = "" if root is None else ", which is a file" if Path(root).exists() else ", which doesn't exist"
+        why = ""
+        if root is not None:
+            why = ", which is a file" if Path(root).exists() else ", which doesn't exist"
         raise ValueError(f"{what} must be a folder of images, got {root!r}{why}")
-    found = image_files(root, PICTURES, follow_links)
-    if len(found.names) < least:
+    listed = image_files(root, PICTURES, follow_links)
+    if len(listed.names) < least:
         wanted = f"{what}={root} must hold at least {least} image{'s' if least != 1 else ''} ({', '.join(SUFFIXES)})"
-        links = f" (links that lead out of it: {len(found.outside)}, {FOLLOW} them)" if found.outside else ""
-        raise ValueError(f"{wanted}, got {len(found.names)}{links}")
-    return found
+        links = f" (links that lead out of it: {len(listed.outside)}, {FOLLOW} them)" if listed.outside else ""
+        raise ValueError(f"{wanted}, got {len(listed.names)}{links}")
+    return listed
 
 
 def _classes(root: str, names: list[str], labels: str, outside: list[str]) -> list[str | None]:
@@ -137,10 +140,10 @@ def _classes(root: str, names: list[str], labels: str, outside: list[str]) -> li
     if labels != "folders":
         if not Path(labels).is_file():
             raise ValueError(f"data.source.labels must be folders, none or a CSV file that exists, got {labels!r}")
-        found = read_column(labels, "class", names, outside)
-        if set(found) <= {None}:
+        classes = read_column(labels, "class", names, outside)
+        if set(classes) <= {None}:
             raise ValueError(f"{labels} gives no image a class: data.source.labels=none packs them without")
-        return found
+        return classes
     first = [Path(name).parts[0] if os.sep in name else None for name in names]
     if None in first and set(first) != {None}:
         raise ValueError(
@@ -156,15 +159,15 @@ def _skipped(names: list[str], staged: Staged, policies: dict[int, str]) -> list
     skipped: list[tuple[str, str]] = []
     for state, policy in policies.items():
         places = np.flatnonzero(staged.facts["state"] == state).tolist()
-        found = [(names[place], staged.problems.get(place, reasons[state])) for place in places]
-        if found and policy == "stop":
-            name, reason = found[0]
+        unusable = [(names[place], staged.problems.get(place, reasons[state])) for place in places]
+        if unusable and policy == "stop":
+            name, reason = unusable[0]
             what = "broken" if state == BROKEN else "blank"
             raise ValueError(
-                f"{len(found)} images are {what}, the first {name!r} ({reason}): fix them or take them out, or "
+                f"{len(unusable)} images are {what}, the first {name!r} ({reason}): fix them or take them out, or "
                 f"data.source.{what}=skip leaves them out"
             )
-        skipped += found
+        skipped += unusable
     return skipped
 
 
@@ -202,6 +205,7 @@ def _split(group: np.ndarray, classes: np.ndarray, fractions: dict[str, float], 
     free = np.flatnonzero(~bound[group])
     sizes = np.bincount(group[free], minlength=len(bound))
     order = _mixed(group[free], classes[free], np.random.default_rng(seed))
+    # a group goes where its first image falls: a split may overflow a little, but no group is cut
     before = np.concatenate([[0], np.cumsum(sizes[order])[:-1]]) if len(order) else np.zeros(0)
     ends = np.cumsum([round(fractions[split] * len(free)) for split in SPLITS[:-1]])
     split_of = np.zeros(len(bound), dtype=np.int64)
@@ -229,6 +233,7 @@ def _mixed(group: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> 
     place = np.zeros(len(kind))
     for number in np.unique(kind):
         mine = np.flatnonzero(kind == number)
+        # every class spread evenly over 0 to 1: sorted by place, any stretch has its share of each
         place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
     mixed: np.ndarray = different[shuffled][np.argsort(place, kind="stable")]
     return mixed

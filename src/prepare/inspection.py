@@ -39,8 +39,8 @@ class Inspection(NamedTuple):
         """Which clusters lie in more than one split."""
         member = clusters >= 0
         pairs = np.unique(np.stack([clusters[member], self.split[member]]), axis=1)
-        found, splits = np.unique(pairs[0], return_counts=True)
-        return found[splits > 1]
+        different, splits = np.unique(pairs[0], return_counts=True)
+        return different[splits > 1]
 
 
 def inspect(splits: dict[str, Source]) -> Inspection:
@@ -58,6 +58,7 @@ def inspect(splits: dict[str, Source]) -> Inspection:
     digest, nothing = np.concatenate(digests), np.concatenate(blank)
     _, first, number, count = np.unique(digest, return_index=True, return_inverse=True, return_counts=True)
     exact = np.where(count[number] > 1, number, -1)
+    # blank images are all near each other, whatever they should have shown
     different = first[~nothing[first]]
     pairs = _near_pairs(whole, different, np.concatenate(points)[different])
     near = _clusters(len(split), number, first, np.zeros((0, 2), np.int64) if pairs is None else pairs)
@@ -70,6 +71,7 @@ def chunks(source: Source) -> Iterator[UInt8[np.ndarray, "n c h w"]]:
 
 
 def _digest(image: UInt8[np.ndarray, "c h w"]) -> int:
+    # 64 bits: the chance that any two of a million images collide is 3e-8
     return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big")
 
 
@@ -81,6 +83,7 @@ def thumbnails(images: UInt8[np.ndarray, "n c h w"]) -> Float32[np.ndarray, "n p
     rows, columns = (_triangles(side) for side in images.shape[2:])
     small = (rows @ images.astype(np.float32) @ columns.T).reshape(len(images), -1)
     small -= small.mean(1, keepdims=True)
+    # of a flat image only rounding is left, which isn't blown up to norm 1
     return np.asarray(small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-3))
 
 
@@ -89,6 +92,7 @@ def _triangles(side: int) -> np.ndarray:
     """(THUMBNAIL, side): weights that shrink a side bilinearly, each pixel counted once."""
     step = side / THUMBNAIL
     centre, pixel = (np.arange(THUMBNAIL)[:, None] + 0.5) * step, np.arange(side) + 0.5
+    # at least a pixel wide: sides shorter than the thumbnail are interpolated
     weights = np.maximum(1 - np.abs(pixel - centre) / max(step, 1), 0)
     return np.asarray(weights / weights.sum(1, keepdims=True), dtype=np.float32)
 
@@ -110,9 +114,10 @@ def _near_pairs(whole: list[Source], places: np.ndarray, points: np.ndarray) -> 
         return np.zeros((0, 2), np.int64)
     tree = cKDTree(points)
     ends = np.cumsum([0, *(len(source.images) for source in whole)])
-    found, compared = [np.zeros((0, 2), np.int64)], 0
+    pairs, compared = [np.zeros((0, 2), np.int64)], 0
     for start in range(0, len(points), CHUNK):
         mine = tree.indices[start : start + CHUNK]  # neighbours follow each other: a third less time
+        # counted before they are listed: most images are alone, and lists of images all alike would fill memory
         near = tree.query_ball_point(points[mine], NEAR_THUMBNAIL, return_length=True, workers=-1)
         compared += int(near.sum()) - len(mine)
         if compared > 2 * MOST_PAIRS:  # each pair counts from either side
@@ -124,16 +129,16 @@ def _near_pairs(whole: list[Source], places: np.ndarray, points: np.ndarray) -> 
         a, b = a[a < b], b[a < b]
         for part in range(0, len(a), CHUNK):
             pair = places[np.stack([a[part : part + CHUNK], b[part : part + CHUNK]], axis=1)]
-            found.append(pair[_alike(_pick(whole, ends, pair[:, 0]), _pick(whole, ends, pair[:, 1]))])
-    return np.concatenate(found)
+            pairs.append(pair[_alike(_pick(whole, ends, pair[:, 0]), _pick(whole, ends, pair[:, 1]))])
+    return np.concatenate(pairs)
 
 
 def _pick(whole: list[Source], ends: np.ndarray, places: np.ndarray) -> np.ndarray:
-    found = np.empty((len(places), *whole[0].images.shape[1:]), dtype=np.uint8)
+    picked = np.empty((len(places), *whole[0].images.shape[1:]), dtype=np.uint8)
     for number, source in enumerate(whole):
         mine = np.flatnonzero((places >= ends[number]) & (places < ends[number + 1]))
-        found[mine] = source.images[places[mine] - ends[number]]
-    return found
+        picked[mine] = source.images[places[mine] - ends[number]]
+    return picked
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -142,6 +147,7 @@ def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     rmse = np.sqrt(np.square(x - y).mean(1))
     x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
     scale = np.sqrt((x * x).sum(1) * (y * y).sum(1))
+    # multiplied out: an image without contrast has scale 0
     return np.asarray(((x * y).sum(1) >= NEAR_CORRELATION * scale) & (rmse <= NEAR_RMSE))
 
 

@@ -8,13 +8,13 @@ from src.data.source import SPLITS, Source
 from src.prepare.inspection import Inspection
 
 
-def settle(splits: dict[str, Source], found: Inspection, policy: str) -> tuple[dict[str, Source], int]:
+def settle(splits: dict[str, Source], inspection: Inspection, policy: str) -> tuple[dict[str, Source], int]:
     """The splits after the policy, and how many images changed theirs.
 
     "move" takes every group with an image in such a cluster to the first split that the cluster is in. Raises
     ValueError where the policy is to refuse.
     """
-    leaking = found.across(found.near)
+    leaking = inspection.across(inspection.near)
     if policy == "list" or not len(leaking):
         return splits, 0
     if policy == "refuse":
@@ -22,7 +22,7 @@ def settle(splits: dict[str, Source], found: Inspection, policy: str) -> tuple[d
             f"{len(leaking)} pictures are in more than one split: data.leaks=list lists them, "
             "data.leaks=move moves them and their groups to one split"
         )
-    target = _targets(splits, found, leaking)
+    target = _targets(splits, inspection, leaking)
     ends = np.cumsum([0, *(len(splits[name].images) for name in SPLITS)])
     moved = {}
     for number, name in enumerate(SPLITS):
@@ -37,19 +37,22 @@ def settle(splits: dict[str, Source], found: Inspection, policy: str) -> tuple[d
     empty = [name for name in SPLITS if not len(moved[name].images)]
     if empty:
         raise ValueError(f"moving duplicates leaves nothing in {empty[0]}: data.leaks=list leaves them where they are")
-    return moved, int((target != found.split).sum())
+    return moved, int((target != inspection.split).sum())
 
 
-def _targets(splits: dict[str, Source], found: Inspection, leaking: np.ndarray) -> np.ndarray:
+def _targets(splits: dict[str, Source], inspection: Inspection, leaking: np.ndarray) -> np.ndarray:
     """The split of each image: the first of any that its group, or a picture of it, is linked to."""
     group = np.concatenate([splits[name].group for name in SPLITS])
     _, group = np.unique(group, return_inverse=True)
-    leaks = np.isin(found.near, leaking)
-    target = found.split.copy()
+    leaks = np.isin(inspection.near, leaking)
+    target = inspection.split.copy()
+    # a moved group takes its other images along, whose duplicates then follow: until nothing moves
     while True:
         before = target
         target = _first(group, target)
-        target = np.where(leaks, _first(np.where(leaks, found.near, 0), np.where(leaks, target, len(SPLITS))), target)
+        # images of no leak share cluster 0's place here, with a value that is never the smallest
+        of_cluster = _first(np.where(leaks, inspection.near, 0), np.where(leaks, target, len(SPLITS)))
+        target = np.where(leaks, of_cluster, target)
         if (target == before).all():
             return target
 

@@ -33,6 +33,7 @@ def image_files(root: str, endings: tuple[str, ...], follow_links: bool) -> List
     def walk(folder: str, above: frozenset[str]) -> Iterator[str]:
         above |= {os.path.realpath(folder)}
         with os.scandir(folder) as entries:
+            # scandir's order is the file system's, and the order decides which split an image gets
             for entry in sorted(entries, key=lambda entry: entry.name):
                 picture = entry.name.lower().endswith(endings)
                 if entry.name.startswith(".") or not (entry.is_dir() or (picture and entry.is_file())):
@@ -45,8 +46,9 @@ def image_files(root: str, endings: tuple[str, ...], follow_links: bool) -> List
                     yield from walk(entry.path, above)
 
     paths = list(walk(str(root), frozenset()))
-    names, links = ([os.path.relpath(path, root) for path in found] for found in (paths, outside))
-    return Listed(names, [str(Path(path).absolute()) for path in paths], links)
+    absolute = [str(Path(path).absolute()) for path in paths]
+    names = [os.path.relpath(path, root) for path in paths]
+    return Listed(names, absolute, [os.path.relpath(path, root) for path in outside])
 
 
 def _is_below(base: str, real: str) -> bool:
@@ -64,8 +66,8 @@ def read_column(path: str, column: str, names: Collection[str], outside: Sequenc
     rows, readable = _rows(path, there)
     for needed in ("file", column):
         if not rows or needed not in rows[0]:
-            found = ", ".join(shown(name) for name in rows[0] if name) if rows else "no rows"
-            raise ValueError(f"{path} must have the columns file and {column}, separated by a comma, got {found}")
+            got = ", ".join(shown(name) for name in rows[0] if name) if rows else "no rows"
+            raise ValueError(f"{path} must have the columns file and {column}, separated by a comma, got {got}")
     known: dict[str, str | None] = {}
     for number, row in enumerate(rows, 1):
         if not row["file"]:
@@ -91,6 +93,7 @@ def _rows(path: str, there: set[str]) -> tuple[list[dict[str, str]], bool]:
     try:
         content = Path(path).read_bytes()
         with suppress(UnicodeDecodeError):
+            # utf-8-sig: spreadsheets may put a byte-order mark in front
             return _parse(content.decode("utf-8-sig")), True
         latin, as_on_disk = _parse(content.decode("latin-1")), _parse(content.decode("utf-8-sig", "surrogateescape"))
     except (OSError, csv.Error) as error:

@@ -67,6 +67,7 @@ def _cut(train: Part, dataset: str, *, probe: int, val: int, seed: int, rest: in
 def _sources(parts: dict[str, Part], size: int, first: int = 0) -> dict[str, Source]:
     """Each image its own group, numbered from ``first``."""
     ends = first + np.cumsum([0, *(len(images) for images, _ in parts.values())])
+    # ends has one entry more than there are parts
     return {
         name: Source(_resized(images, size), np.arange(start, start + len(images)), {"class": classes})
         for start, (name, (images, classes)) in zip(ends.tolist(), parts.items(), strict=False)
@@ -90,16 +91,17 @@ def _stage(path: Path, size: int, folder: Path) -> Rows:
 
 def _read(dataset: str, part: str, root: str, download: bool) -> Part:
     try:
-        found = _open(dataset, part, root, download)
+        opened = _open(dataset, part, root, download)
     except (RuntimeError, OSError) as error:
         cure = "try again" if download else "data.source.download=true fetches it"
         raise ValueError(f"{Path(root)} doesn't hold {dataset} as torchvision keeps it ({error}): {cure}") from None
-    images = np.asarray(found.data)
+    # MNIST's are (n, h, w), CIFAR's (n, h, w, 3), SVHN's and STL-10's (n, 3, h, w)
+    images = np.asarray(opened.data)
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[3] == 3:
         images = images.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(images), np.asarray(found.targets if hasattr(found, "targets") else found.labels)
+    return np.ascontiguousarray(images), np.asarray(opened.targets if hasattr(opened, "targets") else opened.labels)
 
 
 def _open(dataset: str, part: str, root: str, download: bool) -> Any:  # torchvision states no types
@@ -127,7 +129,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
         Image.fromarray(image.transpose(1, 2, 0).squeeze()).resize((size, size), Image.Resampling.LANCZOS)
         for image in images
     )
-    found = np.empty((len(images), channels, size, size), dtype=np.uint8)
+    resized = np.empty((len(images), channels, size, size), dtype=np.uint8)
     for place, plane in enumerate(planes):
-        found[place] = np.asarray(plane).reshape(size, size, channels).transpose(2, 0, 1)
-    return found
+        resized[place] = np.asarray(plane).reshape(size, size, channels).transpose(2, 0, 1)
+    return resized

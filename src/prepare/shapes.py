@@ -82,6 +82,7 @@ class Factors(NamedTuple):
 def _draw(
     rng: np.random.Generator, *, scale: tuple[float, float], rotate: float, texture_contrast: tuple[float, float]
 ) -> Factors:
+    # a whole chunk, however few are asked for: more images leave the first ones as they were
     n = CHUNK
     radius = rng.uniform(*scale, n)
     colour, ground = rng.uniform(0, 1, (2, 3, n))

@@ -104,8 +104,8 @@ def _pack(data: Data, target: owned.Target, budgets: Budgets, studies: list[str]
         check_splits(delivered.splits)
         count = sum(len(source.images) for source in delivered.splits.values())
         make_console().print(f"looking for duplicates among {count:,} images", highlight=False)
-        found = inspect(delivered.splits)
-        splits, moved = settle(delivered.splits, found, data.leaks)
+        inspection = inspect(delivered.splits)
+        splits, moved = settle(delivered.splits, inspection, data.leaks)
         manifest = write_pack(new, data.name, splits, cast(Config, files.plain(data)))
         if studies and manifest.splits != read_manifest(folder).splits:
             raise ValueError(
@@ -115,9 +115,13 @@ def _pack(data: Data, target: owned.Target, budgets: Budgets, studies: list[str]
         labels = read_labels(manifest, "probe")
         write_budgets(new / "budgets", labels, per_class=budgets.per_class, draws=budgets.draws, seed=budgets.seed)
         kept = DataSet(splits, delivered.skipped)
-        facts = write_datasheet(new / "report", manifest, kept, inspect(splits) if moved else found, moved)
+        # images that changed their split are numbered anew
+        inspection = inspect(splits) if moved else inspection
+        facts = write_datasheet(new / "report", manifest, kept, inspection, moved)
     if "staging" in data.source:
+        # not before: until the new folders are in place, a second run goes on from here
         clear(Path(str(data.source["staging"])))
+    # the manifest at hand names the folder that it was built in
     return read_manifest(folder), facts
 
 
@@ -136,6 +140,7 @@ def _next(data: Data, manifest: Manifest, default: DictConfig) -> list[str]:
     if fitting != sizes and default.batch_size in fitting:
         chosen.append(f"'batch_size=choice({','.join(map(str, fitting))})'")
     elif fitting != sizes:
+        # none of the swept sizes fits: the largest power of two that does
         chosen.append(f"batch_size={2 ** int(math.log2(count))}")
     return chosen
 

@@ -52,6 +52,7 @@ def stage(
         np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
         np.save(folder / "facts.npy", np.zeros(len(paths), FACTS))
         (folder / "problems.txt").touch()
+        # last: killed before this line, the next run begins anew
         (folder / "identity").write_text(identity)
     journal = _Journal(folder)
     left = np.flatnonzero(journal.facts["state"] == PENDING)
@@ -92,8 +93,9 @@ def _partial(path: Path) -> bool:
 def _identity(paths: Sequence[str], size: int, channels: int, bits: int) -> str:
     digest = hashlib.blake2b(f"{size} {channels} {bits}".encode(), digest_size=16)
     for path in paths:
-        found = Path(path).stat()
-        digest.update(os.fsencode(path) + f"\0{found.st_size} {found.st_mtime_ns}\0".encode())
+        # by size and time: reading every file's content would cost what is to be saved
+        stat = Path(path).stat()
+        digest.update(os.fsencode(path) + f"\0{stat.st_size} {stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
@@ -115,6 +117,7 @@ class _Journal:
 
     def save(self) -> None:
         with (self.folder / "pixels.npy").open("rb+") as file:
+            # writes out the workers' pixels too: fsync is of the file, whoever wrote to it
             os.fsync(file.fileno())
         lines = [f"{place} {reason}" for place, reason in self.problems.items()]
         files.write_atomically(self.folder / "problems.txt", "\n".join(lines).encode(errors="backslashreplace"))
@@ -141,6 +144,7 @@ def _decode_all(
         with bar:
             while True:
                 interrupts.point()
+                # enough that no worker waits, and few, so that memory doesn't grow with the number of files
                 while len(running) < 4 * processes and (chunk := next(chunks, None)) is not None:
                     mine = [paths[i] for i in chunk]
                     running[pool.submit(_decode_chunk, pixels, offset, chunk, mine, size, channels, bits)] = chunk
@@ -190,6 +194,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
+    # sys.exit would end this thread alone
     os._exit(1)
 
 
@@ -199,6 +204,7 @@ def _limit_memory(most: int) -> None:
     if not held.exists():
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    # RLIMIT_AS counts address space, of which the libraries hold much already
     wanted = int(held.read_text().split()[0]) * resource.getpagesize() + most
     limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *limits]), hard))
@@ -213,12 +219,12 @@ def _decode_chunk(
     with Path(pixels).open("rb+") as file:
         for row, (place, path) in enumerate(zip(places.tolist(), paths, strict=True)):
             try:
-                found = decode(path, size, channels, bits)
+                decoded = decode(path, size, channels, bits)
             except ValueError as error:
                 facts[row] = (BROKEN, 0, 0)
                 problems[place] = str(error)
                 continue
-            file.seek(offset + place * found.pixels.size)
-            file.write(found.pixels.tobytes())
-            facts[row] = (BLANK if found.blank else GOOD, found.width, found.height)
+            file.seek(offset + place * decoded.pixels.size)
+            file.write(decoded.pixels.tobytes())
+            facts[row] = (BLANK if decoded.blank else GOOD, decoded.width, decoded.height)
     return facts, problems

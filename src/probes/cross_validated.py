@@ -55,8 +55,10 @@ def assign_folds(probe: str, split: Labelled, *, folds: int, seed: int) -> Int[T
     """The fold of each image: whole groups, those of a class dealt out evenly. Raises ValueError on too few groups."""
     groups, index = split.groups.unique(return_inverse=True)
     check.number(f"probe.{probe}.score.folds", folds, at_least=2, at_most=len(groups), whole=True)
+    # a group of several classes counts as the one with the largest number
     largest = torch.zeros_like(groups).scatter_reduce(0, index, split.classes, "amax", include_self=False)
     order = torch.randperm(len(groups), generator=generator(seed, "folds"))
+    # stable: within a class the groups stay in random order
     by_class = order[largest[order].argsort(stable=True)]
     fold = torch.zeros_like(groups)
     fold[by_class] = torch.arange(len(groups)) % folds

@@ -49,6 +49,7 @@ def label_budget(
     _n, v, _ = features.shape
     x = features.flatten(0, 1).double()
     y = F.one_hot(classes.unique(return_inverse=True)[1]).double().repeat_interleave(v, 0)
+    # a feature that never varies stays 0
     x = (x - x.mean(0)) / x.std(0).clamp_min(1e-8)
     fold = _folds(classes, groups, v, folds, seed)
     prior = torch.zeros_like(y)

@@ -143,6 +143,7 @@ def _minimise(problem: _Problem, strength: float, weights: Tensor, tolerance: fl
 def _loss(weights: Tensor, problem: _Problem, penalty: Tensor) -> tuple[float, Float[Tensor, "c n"]]:
     """Regularised cross entropy, and the probabilities."""
     scores = weights @ problem.transposed
+    # so that exp can't overflow; it cancels between the two terms of the value
     scores -= scores.amax(0)
     own = torch.vdot(scores.view(-1), problem.truth.view(-1))
     total = scores.exp_().sum(0)

@@ -51,5 +51,6 @@ def fit_ridge(
     value, vector = torch.linalg.eigh(centred.T @ centred / len(x))
     target = vector.T @ (centred.T @ (y - y.mean(0)) / len(x))
     rotated = (queries - centre) @ vector
+    # rounding may leave an eigenvalue below 0
     shrunk = [target / (value.clamp_min(0) + strength)[:, None] for strength in strengths]
     return torch.stack([rotated @ weights for weights in shrunk]) + y.mean(0)

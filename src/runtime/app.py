@@ -192,7 +192,9 @@ def _known_names(config_name: str) -> list[str]:
     with hydra.initialize_config_dir(CONF, version_base="1.3"):
         config = hydra.compose(config_name, return_hydra_config=True)
         choices = config.hydra.runtime.choices
+        # with the chosen groups, whose keys differ from the defaults'
         chosen = [argument for argument in sys.argv[1:] if argument.partition("=")[0] in choices]
+        # a group may be what was misspelt
         with contextlib.suppress(CompactHydraException):
             config = hydra.compose(config_name, chosen, return_hydra_config=True)
     groups = [name for name in config.hydra.runtime.choices if not name.startswith("hydra/")]

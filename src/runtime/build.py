@@ -99,6 +99,7 @@ def build(slot: str, config: Mapping[str, JsonValue], *args: object) -> Any:
     if slot != "optimizer":  # torch's and timm's state no such types
         _check_types(slot, target, config)
     keywords = {key: _built(INSIDE.get(slot, slot), value) for key, value in config.items() if key not in ABOUT}
+    # apart from the call: a TypeError here is the config's fault, one inside the call a defect of this project
     signature = inspect.signature(target)
     try:
         signature.bind_partial(*args, **keywords) if config.get("_partial_") else signature.bind(*args, **keywords)

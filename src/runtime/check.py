@@ -22,6 +22,7 @@ def number(
     bounds = ((">", above), (">=", at_least), ("<", below), ("<=", at_most))
     wanted = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
     kind = "a whole number" if whole else "a number"
+    # to Python, True is an int
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise ValueError(f"{name} must be {kind}{' ' + wanted if wanted else ''}, got {value!r}")
     inside = (

@@ -24,10 +24,12 @@ def set_up(device: str, threads: int) -> None:
     check.choice("device", device, ("cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device must be cpu where torch sees no GPU, got 'cuda'")
+    # else cuBLAS gives other bits from run to run, and torch refuses to use it
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) without its import of inductor
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it
+    # it would choose kernels by timing them, and so others in each run
     torch.backends.cudnn.benchmark = False
     _keep_freed_memory()
 
@@ -35,6 +37,7 @@ def set_up(device: str, threads: int) -> None:
 def _keep_freed_memory() -> None:
     """glibc would hand large blocks back to the system, which clears them for the next step: a fifth of its time."""
     libc = ctypes.CDLL(None)
+    # other C libraries have no such setting
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_TRIM_THRESHOLD, KEPT)
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)

@@ -18,6 +18,7 @@ def epps_pulley(x: Float[Tensor, "n m"], *, knots: int) -> Float[Tensor, "m"]:
     """
     t = torch.linspace(0, END, knots, dtype=x.dtype, device=x.device)
     normal = torch.exp(-t.square() / 2)
+    # twice, for the negative half axis; the trapezoidal rule takes half of each end
     weight = normal * 2 * END / (knots - 1)
     weight[[0, -1]] /= 2
     angle = x[..., None] * t  # (n, m, knots)

@@ -30,13 +30,16 @@ class Busy(Exception):
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a power cut, sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # beside its target: only within one file system does renaming replace a file at once
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
+            # before the rename: else a power cut may leave the new name with nothing in it
             os.fsync(file.fileno())
+        # mkstemp's files are for their owner alone
         partial.chmod(0o644)
         partial.replace(path)
     except BaseException:

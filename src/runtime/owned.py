@@ -88,6 +88,7 @@ def replacing(target: Target) -> Iterator[Path]:
     where another process builds the same.
     """
     check(target)
+    # removed again at the end where nothing was put there
     missing = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     new = target.parent / f".{target.parts[0]}.new"
     if new.exists() and not {path.name for path in new.iterdir()} <= {LOCK} and not (new / LIST).is_file():
@@ -185,6 +186,7 @@ def _swap(new: Path, folder: Path, by: str) -> None:
         new.rename(place)
         return
     _carry_over(place, new, by)
+    # killed between these two, the next run finds the old folder aside (_recover)
     place.rename(_aside(place))
     new.rename(place)
     remove_listed(_aside(place))

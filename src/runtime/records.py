@@ -63,6 +63,7 @@ def check_replaceable(path: Path, shape: type[T], by: str) -> None:
 
 def checked(value: JsonValue, shape: type[T], where: str, cure: str) -> T:
     """What a JSON value holds. Raises ValueError, with ``cure``, where it isn't of the shape."""
+    # by way of text: strict mode takes a list for a tuple in JSON alone
     return parsed(json.dumps(value).encode(), shape, where, cure)
 
 

@@ -24,6 +24,7 @@ def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
 def global_generator(seed: int, purpose: str, step: int = 0) -> Iterator[None]:
     """Seed torch's global generator for code that knows no other (initialisation, dropout), then put it back."""
     if torch.cuda.is_initialized():
+        # it saves and restores the GPUs' generators too
         with torch.random.fork_rng():
             torch.manual_seed(derived_seed(seed, purpose, step))
             yield

@@ -1,4 +1,4 @@
-"""What of a trial store no study needs. Only what proves to be this project's own, and is whole, is ever found."""
+"""What of a trial store no study needs. Only what is proved to be this project's own, and whole, is ever listed."""
 
 from __future__ import annotations
 
@@ -45,21 +45,22 @@ def find(runs: Path, store: Path) -> tuple[list[Unneeded], list[str]]:
     used it is not there, or a study can't be read.
     """
     listed = _listed(runs, store)
-    found, kept = [], []
+    unneeded, kept = [], []
     for folder in sorted(store.iterdir()):
         if not TRIAL.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
             continue
         own = [path for path in _files(folder) if OWN.fullmatch(path.relative_to(folder).as_posix())]
         if folder.name in listed:
             features = [path for path in own if FEATURES.fullmatch(path.relative_to(folder).as_posix())]
-            found += [Unneeded(folder / "features", "cached features", features)] if features else []
+            if features:
+                unneeded.append(Unneeded(folder / "features", "cached features", features))
             continue
         reason = _reason_to_stay(folder, own)
         if reason:
             kept.append(f"{folder}, {reason}")
         else:
-            found.append(Unneeded(folder, "trial that no study lists", own))
-    return found + _weights(store), kept
+            unneeded.append(Unneeded(folder, "trial that no study lists", own))
+    return unneeded + _weights(store), kept
 
 
 def _listed(runs: Path, store: Path) -> set[str]:
@@ -73,11 +74,15 @@ def _listed(runs: Path, store: Path) -> set[str]:
             )
     if not noted and any(TRIAL.fullmatch(path.name) for path in store.glob("*")):
         raise ValueError(f"{store} doesn't know which studies use it: run the python -m src.train of one again first")
-    studies = [one for folder in dict.fromkeys([runs.resolve(), *noted]) for one in _studies(folder, store.resolve())]
+    places = dict.fromkeys([runs.resolve(), *noted])  # each once
+    studies = [study for place in places for study in _studies(place, store.resolve())]
     if not studies:
         raise ValueError(f"no study in {runs}: without one nothing says which trials of {store} are needed")
-    listed = {trial for study in studies for log in study.glob("log-*.jsonl") for trial in logged_trials(log)}
+    listed: set[str] = set()
     for study in studies:
+        # logs too: an unfinished search and an earlier one stand in no study.json
+        for log in study.glob("log-*.jsonl"):
+            listed |= logged_trials(log)
         if (study / "study.json").exists():
             listed |= {entry.trial for entry in read_study(study).trials}
     return listed
@@ -121,33 +126,34 @@ def _weights(store: Path) -> list[Unneeded]:
         if TRIAL.fullmatch(folder.name) and (folder / "config.json").exists():
             config = records.read(folder / "config.json", TrialConfig, "repair it, or move its folder away")
             begun.add(config.start.weights)
-    found = []
+    unneeded = []
     for path in sorted((store / WEIGHTS).glob("*.safetensors")):
+        # a file that isn't what its name says may be somebody else's
         if path.stem not in begun and files.checksum(path) == path.stem:
-            found.append(Unneeded(path, "weights that no trial began from", [path]))
-    return found
+            unneeded.append(Unneeded(path, "weights that no trial began from", [path]))
+    return unneeded
 
 
-def move(found: list[Unneeded], store: Path) -> tuple[int, Path]:
-    """Move what was found to a folder of today in the store's trash; how many, and where to."""
+def move(unneeded: list[Unneeded], store: Path) -> tuple[int, Path]:
+    """Move what isn't needed to a folder of today in the store's trash; how many, and where to."""
     day = store / TRASH / date.today().isoformat()
     trash = next(place for place in _numbered(day) if not place.exists())
-    for one in _held(found):
+    for one in _held(unneeded):
         for path in one.files:
             target = trash / path.relative_to(store)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
         _remove_empty(one, store)
-    return len(found), trash
+    return len(unneeded), trash
 
 
-def remove(found: list[Unneeded], store: Path) -> int:
-    """Delete what was found; how many."""
-    for one in _held(found):
+def remove(unneeded: list[Unneeded], store: Path) -> int:
+    """Delete what isn't needed; how many."""
+    for one in _held(unneeded):
         for path in one.files:
             path.unlink()
         _remove_empty(one, store)
-    return len(found)
+    return len(unneeded)
 
 
 def _numbered(day: Path) -> Iterator[Path]:
@@ -155,9 +161,9 @@ def _numbered(day: Path) -> Iterator[Path]:
     yield from (day.with_name(f"{day.name}-{number}") for number in count(2))
 
 
-def _held(found: list[Unneeded]) -> Iterator[Unneeded]:
+def _held(unneeded: list[Unneeded]) -> Iterator[Unneeded]:
     """Each in turn, its trial held for this process. Raises files.Busy where another process trains it."""
-    for one in found:
+    for one in unneeded:
         trial = one.path.parent if one.path.name == "features" else one.path
         if not TRIAL.fullmatch(trial.name):
             yield one
@@ -168,6 +174,7 @@ def _held(found: list[Unneeded]) -> Iterator[Unneeded]:
 
 def _remove_empty(one: Unneeded, store: Path) -> None:
     above = {folder for path in one.files for folder in path.parents if folder.is_relative_to(one.path)}
+    # the deepest first: a folder is empty once those in it are gone
     for folder in sorted(above, key=lambda path: -len(path.parts)):
         if folder != store and not any(folder.iterdir()):
             folder.rmdir()

@@ -130,6 +130,7 @@ class Study:
         with self.log_path.open("ab") as file:
             file.write(line)
             file.flush()
+            # what the sampler was told must survive a power cut
             os.fsync(file.fileno())
         self.entries[entry.number] = entry
 
@@ -156,6 +157,7 @@ def _log_entries(log: Path) -> list[StudyEntry]:
 
 
 def _whole_lines(content: bytes) -> list[bytes]:
+    # what follows the last newline was cut off by a crash
     return content.split(b"\n")[:-1]
 
 

@@ -104,11 +104,11 @@ class Pool(PoolFacts):
         return self._once("complete", "collapsed")
 
     def _once(self, *states: str) -> list[TrialResult]:
-        found: dict[str, TrialResult] = {}
+        first: dict[str, TrialResult] = {}
         for member in self.members:
             if member.status in states:
-                found.setdefault(member.trial, member)
-        return list(found.values())
+                first.setdefault(member.trial, member)
+        return list(first.values())
 
     @property
     def methods(self) -> list[str]:
@@ -117,10 +117,10 @@ class Pool(PoolFacts):
 
 def repetitions(members: list[TrialResult]) -> dict[str, list[TrialResult]]:
     """configuration -> its trials, in the order of their proposal."""
-    found: dict[str, list[TrialResult]] = {}
+    repeated: dict[str, list[TrialResult]] = {}
     for member in members:
-        found.setdefault(member.configuration, []).append(member)
-    return found
+        repeated.setdefault(member.configuration, []).append(member)
+    return repeated
 
 
 def joined(pool: Pool, repeated: Pool) -> Pool:

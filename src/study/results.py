@@ -159,7 +159,7 @@ class Confirmation:
 @closed
 @dataclass(frozen=True)
 class ProbeScore:
-    """What a probe found, and which images of val it got right (a string of 0 and 1)."""
+    """A probe's numbers, and which images of val it got right (a string of 0 and 1)."""
 
     numbers: dict[str, Number]
     right: Annotated[str, Field(pattern=r"^[01]*$")] | None = None

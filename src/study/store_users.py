@@ -31,8 +31,8 @@ def register(store: Path, runs: Path) -> None:
 
 def users(store: Path) -> dict[Path, Path]:
     """Every noted folder of studies -> the file that notes it. Raises ValueError where a note can't be read."""
-    found = {}
+    notes = {}
     for path in sorted((store / FOLDER).glob(f"{'[0-9a-f]' * 16}.json")):
         note = records.read(path, StoreUser, "delete it and run the python -m src.train of a study once more")
-        found[Path(os.path.normpath(store.resolve() / note.runs))] = path
-    return found
+        notes[Path(os.path.normpath(store.resolve() / note.runs))] = path
+    return notes

@@ -160,11 +160,19 @@ def _unprobed(study: StoredStudy, entry: Entry) -> list[Snapshot]:
                 flops=float(rows[step]["flops"]),
                 loss=rows[step].get("loss"),
                 criteria={column: of[step] for column, of in values.items() if step in of},
-                facts={f"{c}.{name}": value for c, of in facts.items() for name, value in of.get(step, {}).items()},
+                facts=_facts_at(step, facts),
                 collapsed=verdict is not None and verdict.reason != "",
             )
         )
     return snapshots
+
+
+def _facts_at(step: int, facts: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, float]:
+    """What criteria state beside their values at a step, under names such as alpha_req_h.r2."""
+    named: dict[str, float] = {}
+    for column, by_step in facts.items():
+        named |= {f"{column}.{name}": value for name, value in by_step.get(step, {}).items()}
+    return named
 
 
 def _scored(snapshot: Snapshot, entry: Entry, probed: ProbeFile, group: np.ndarray) -> Snapshot:
@@ -189,7 +197,8 @@ def _result(
     refused = {}
     if snapshots:
         last = snapshots[-1]
-        halves = {column: of[last.step] for column in kept.criteria if last.step in (of := kept.halves(column))}
+        by_column = {column: kept.halves(column) for column in kept.criteria}
+        halves = {column: by_step[last.step] for column, by_step in by_column.items() if last.step in by_step}
         refused = {column: kept.refusal(column) for column in kept.criteria if column not in last.criteria}
     return TrialResult(
         number=entry.number,

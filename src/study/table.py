@@ -42,11 +42,13 @@ TRIAL = tuple(field.name for field in fields(TrialFacts))
 def write_table(path: Path, pools: list[Pool], facts: Config) -> None:
     """One row for each snapshot of each trial (one without a snapshot for a trial that has none), atomically."""
     rows = [row for pool in pools for row in _rows(pool)]
+    # in the order of their first row: pools needn't have the same columns
     names = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: pa.array([row.get(name) for row in rows], type=_type(name)) for name in names})
     about = TableFacts(FORMAT, facts, {pool.name: _facts(pool) for pool in pools})
     table = table.replace_schema_metadata({b"stepwise": files.to_json(about)})
     sink = pa.BufferOutputStream()
+    # checksums of pages: a flipped bit is an error instead of another number
     pq.write_table(table, sink, compression="zstd", compression_level=19, write_page_checksum=True)
     files.write_atomically(path, sink.getvalue().to_pybytes())
 
@@ -67,6 +69,7 @@ def _rows(pool: Pool) -> list[Cells]:
         shared |= {name: json.dumps(getattr(member, name), sort_keys=True) for name in AS_JSON}
         shared |= {f"config.{knob}": json.dumps(value) for knob, value in member.knobs.items()}
         own = [shared | _of_snapshot(snapshot) for snapshot in member.snapshots] or [shared]
+        # halves, label budgets and refusals are of the last snapshot
         own[-1] = own[-1] | _of_the_last(member)
         rows += own
     return rows
@@ -77,7 +80,8 @@ def _of_snapshot(snapshot: Snapshot) -> Cells:
     cells |= {"loss": snapshot.loss, "collapsed": snapshot.collapsed}
     cells |= {f"criterion.{column}": value for column, value in snapshot.criteria.items()}
     cells |= {f"fact.{fact}": value for fact, value in snapshot.facts.items()}
-    cells |= {f"probe.{probe}.{n}": value for probe, numbers in snapshot.probes.items() for n, value in numbers.items()}
+    for probe, numbers in snapshot.probes.items():
+        cells |= {f"probe.{probe}.{name}": value for name, value in numbers.items()}
     return cells | {f"right.{probe}": _pack(right) for probe, right in snapshot.right.items()}
 
 
@@ -105,11 +109,12 @@ def read_about(path: Path) -> TableFacts:
         raise ValueError(f"table={path} doesn't exist: {ANEW}")
     try:
         about = (pq.read_schema(path).metadata or {})[b"stepwise"]
-        found = json.loads(about)["format"]
+        # the format first: of another one, nothing else need have this shape
+        written = json.loads(about)["format"]
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a trial table ({error}): {ANEW}") from None
-    if found != FORMAT:
-        raise ValueError(f"{path} is a trial table of format {found}, not {FORMAT}: {ANEW}")
+    if written != FORMAT:
+        raise ValueError(f"{path} is a trial table of format {written}, not {FORMAT}: {ANEW}")
     return parsed(about, TableFacts, f"the metadata of {path}", ANEW)
 
 
@@ -118,7 +123,9 @@ def read_pool(path: Path, study: str, *, probes: bool, budgets: bool) -> Pool:
     about = read_about(path)
     if study not in about.pools:
         raise ValueError(f"study must be one of {', '.join(sorted(about.pools))} in {path}, got {study!r}")
-    hidden = (*(() if probes else ("probe.", "right.")), *(() if budgets else ("budget.", f"halves.{LABELS}")))
+    hidden: tuple[str, ...] = () if probes else ("probe.", "right.")
+    if not budgets:
+        hidden += ("budget.", f"halves.{LABELS}")
     try:
         wanted = [name for name in pq.read_schema(path).names if not hidden or not name.startswith(hidden)]
         own = [("study", "=", study)]
@@ -175,8 +182,8 @@ def _numbers(row: Cells, prefix: str) -> dict[str, float]:
 
 
 def _by_probe(numbers: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    by_probe: dict[str, dict[str, float]] = {}
     for name, value in numbers.items():
         probe, _, number = name.partition(".")
-        found.setdefault(probe, {})[number] = value
-    return found
+        by_probe.setdefault(probe, {})[number] = value
+    return by_probe

@@ -54,7 +54,7 @@ def probe_table(study: StoredStudy, probed: ProbeFile) -> Table:
     for entry in study.entries:
         if entry.steps:
             rows.append((str(entry.number), entry.trial.key[:8], probed.of(entry.trial.key, entry.steps[-1])))
-    heads: dict[str, str] = {}  # of each probe that found something, its headline's name
+    heads: dict[str, str] = {}  # probe -> its headline's name; not of a probe without numbers
     for _, _, scores in rows:
         for probe, score in scores.items():
             if score.numbers:
@@ -68,7 +68,7 @@ def probe_table(study: StoredStudy, probed: ProbeFile) -> Table:
 
 
 def _headline(scores: ProbeScores, probe: str) -> float:
-    """A probe's first number; 0 where it found nothing."""
+    """A probe's first number; 0 where it has none."""
     return next(iter(scores[probe].numbers.values()), 0.0) if probe in scores else 0.0
 
 
@@ -161,15 +161,17 @@ def _cell(value: JsonValue) -> str:
 def _numbers_of(member: TrialResult) -> dict[str, float]:
     if not member.snapshots:
         return {}
-    probes = {f"{probe} {name}": v for probe, numbers in member.last.probes.items() for name, v in numbers.items()}
-    return {"TFLOP": member.last.flops / 1e12, "seed": float(member.seed)} | probes | member.last.criteria
+    measured = {"TFLOP": member.last.flops / 1e12, "seed": float(member.seed)}
+    for probe, numbers in member.last.probes.items():
+        measured |= {f"{probe} {name}": value for name, value in numbers.items()}
+    return measured | member.last.criteria
 
 
-def clean_table(found: list[Unneeded], everything: int) -> Table:
+def clean_table(unneeded: list[Unneeded], everything: int) -> Table:
     """What could go, and how much of the whole it is."""
-    total = sum(one.bytes for one in found)
+    total = sum(one.bytes for one in unneeded)
     table = table_of(f"{total / 1e6:.1f} of {everything / 1e6:.1f} MB could go", "folder", "what it is", ">MB")
-    for one in found:
+    for one in unneeded:
         table.add_row(str(one.path), one.what, f"{one.bytes / 1e6:.1f}")
     return table
 
@@ -178,6 +180,7 @@ def shorten(override: str) -> str:
     """optimizer.learning_rate=0.00312345 -> learning_rate=0.00312."""
     name, _, value = override.partition("=")
     parts = name.split(".")
+    # both heads have a width
     ambiguous = name.endswith(("projector.width", "predictor.width"))
     last = ".".join(parts[-2:]) if ambiguous else parts[-1]
     try:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+# before the first import of mlflow; a server that is down may cost training seconds, not minutes
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
@@ -61,7 +62,7 @@ class Tracking:
         self._client: MlflowClient | None = None
         self._runs: dict[str, str] = {}  # trial, or "" for the parent -> run id
         self._sent: dict[str, set[tuple[str, int]]] = {}  # run id -> metrics already there
-        self._writable = False  # nothing failed since the store was found to be
+        self._writable = False  # whether it was checked, and nothing has failed since
         self._warned = False
         self._quiet_until = 0.0
 
@@ -104,19 +105,20 @@ class Tracking:
 
     def places(self) -> dict[str, str]:
         """trial -> <experiment>/runs/<run>; empty where MLflow fails."""
-        found: dict[str, str] = {}
+        places: dict[str, str] = {}
 
         def look_up() -> None:
             experiment = self._experiment()
             query = f"tags.`stepwise.study` = '{self.identity}'"
             token = None
+            # MLflow answers in pages of at most BATCH runs
             while token != "":
                 runs = self._api().search_runs([experiment], query, max_results=BATCH, page_token=token)
-                found.update({r.data.tags["stepwise.trial"]: f"{experiment}/runs/{r.info.run_id}" for r in runs})
+                places.update({r.data.tags["stepwise.trial"]: f"{experiment}/runs/{r.info.run_id}" for r in runs})
                 token = runs.token or ""
 
         self._try(look_up, writes=False)
-        return {key: found[key] for key in sorted(found) if key != "-"}
+        return {key: places[key] for key in sorted(places) if key != "-"}  # "-" is the study's own run
 
     def retry_now(self) -> None:
         """Ask MLflow at the next call even where it has just failed."""
@@ -157,6 +159,7 @@ class Tracking:
         try:
             with closing(sqlite3.connect(path, timeout=LOCKED_SECONDS, isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
+                # the lock alone doesn't show that a page can be written; the table is rolled back
                 database.execute("CREATE TABLE whether_it_can_be_written (x)")
                 database.execute("ROLLBACK")
         except sqlite3.Error as error:
@@ -189,9 +192,9 @@ class Tracking:
             experiment = self._experiment()
             wanted = {"stepwise.study": self.identity, "stepwise.trial": key or "-"}
             query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in wanted.items())
-            found = self._api().search_runs([experiment], query, max_results=1)
-            if found:
-                self._runs[key] = found[0].info.run_id
+            runs = self._api().search_runs([experiment], query, max_results=1)
+            if runs:
+                self._runs[key] = runs[0].info.run_id
             else:
                 tags = wanted | ({"mlflow.parentRunId": parent} if parent else {})
                 self._runs[key] = self._api().create_run(experiment, tags=tags, run_name=name).info.run_id

@@ -61,15 +61,16 @@ def tags(number: int, trial: Trial) -> dict[str, str]:
 def points(rows: History, measurements: Measurements) -> list[Point]:
     """The history's rows and every measured criterion, by images seen."""
     batch = measurements.trial.config.batch_size
-    found = [
-        Point(f"train/{name}", row[name], int(row["images"])) for row in rows for name in row if name not in CLOCKS
-    ]
+    known: list[Point] = []
+    for row in rows:
+        images = int(row["images"])
+        known += [Point(f"train/{name}", value, images) for name, value in row.items() if name not in CLOCKS]
     for name in measurements.criteria:
         for suffix, column in (("", measurements.column(name)), ("_own", measurements.own(name))):
-            found += [Point(f"criterion/{name}{suffix}", value, step * batch) for step, value in column.items()]
+            known += [Point(f"criterion/{name}{suffix}", value, step * batch) for step, value in column.items()]
         for step, facts in measurements.facts(name).items():
-            found += [Point(f"criterion/{name}.{fact}", value, step * batch) for fact, value in facts.items()]
-    return found
+            known += [Point(f"criterion/{name}.{fact}", value, step * batch) for fact, value in facts.items()]
+    return known
 
 
 def write_artifacts(folder: Path, rows: History, measurements: Measurements) -> None:
@@ -128,12 +129,11 @@ class StudyMirror:
             return
         self._catch_up(entry)
         batch = entry.trial.config.batch_size
-        scores = [
-            Point(f"probe/{name}_{number}", value, int(step) * batch)
-            for step, found in snapshots.items()
-            for name, score in found.items()
-            for number, value in score.numbers.items()
-        ]
+        scores: list[Point] = []
+        for step, probes in snapshots.items():
+            images = int(step) * batch
+            for name, score in probes.items():
+                scores += [Point(f"probe/{name}_{number}", value, images) for number, value in score.numbers.items()]
         self.tracking.add(entry.trial.key, points=scores)
 
     def tag_picks(self, entries: list[Entry], tag: str, picks: dict[str, int], rule: str) -> None:

@@ -25,11 +25,13 @@ class Term(NamedTuple):
 
     def holds(self, drawn: Mapping[str, object], config: DictConfig) -> bool:
         """By what was drawn, or by the configuration where the key isn't swept."""
-        chosen = config.hydra.runtime.choices
-        found = drawn.get(self.name, chosen.get(self.name) or OmegaConf.select(config, self.name))
-        if found is None:
+        configured = config.hydra.runtime.choices.get(self.name) or OmegaConf.select(config, self.name)
+        value = drawn.get(self.name, configured)
+        if value is None:
             return False
-        return float(str(found)) > float(self.value) if self.sign == ">" else same(found, self.value)
+        if self.sign == ">":
+            return float(str(value)) > float(self.value)
+        return same(value, self.value)
 
 
 class Condition(NamedTuple):
@@ -52,7 +54,7 @@ class Condition(NamedTuple):
 
 
 def split_off(config: DictConfig, folder: Path) -> tuple[dict[str, str], list[Condition]]:
-    """The keys that always exist, and what is conditional, on values or on a swept group's option. A key of the command
+    """The keys that always exist, and those that depend on a value or on a swept group's option. A key of the command
     line is unconditional.
 
     Raises ValueError on a condition that can't be read.
@@ -127,10 +129,10 @@ def _split(params: Mapping[str, JsonValue], terms: tuple[Term, ...]) -> tuple[di
         if not isinstance(value, dict):
             plain[key] = str(value)
             continue
-        found = CONDITION.fullmatch(key)
-        if found is None:
+        matched = CONDITION.fullmatch(key)
+        if matched is None:
             raise ValueError(f"a condition of the search space must be key=value or key>number, got {key}")
-        conditions.append(Condition((*terms, Term(found[1], found[2], found[3])), _of_params(value)))
+        conditions.append(Condition((*terms, Term(matched[1], matched[2], matched[3])), _of_params(value)))
     return plain, conditions
 
 

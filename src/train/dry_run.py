@@ -70,12 +70,14 @@ def forecast(
     finished = (trial.folder / "record.json").exists()
     seconds = 0.0
     if not finished:
+        # measuring isn't timed: an operation of it is taken to last as long as one of training
         seconds = (
             _seconds_per_step(method, optimizer, trial, manifest, device)
             * trial.steps
             * (1 + measuring / max(training, 1))
         )
     weights = sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values())
+    # Linux counts in KiB
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Forecast(number, overrides, trial.key, finished, training, seconds, weights * evaluations, memory)
 
@@ -83,6 +85,7 @@ def forecast(
 def _seconds_per_step(method: Method, optimizer: Optimizer, trial: Trial, manifest: Manifest, device: str) -> float:
     steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=0)
     float(next(steps).loss)  # the first step warms up
+    # reading a loss waits until the device is done with its step
     started = time.perf_counter()
     for step in islice(steps, TIMED_STEPS):
         float(step.loss)

@@ -82,12 +82,14 @@ class StudyRunner:
         if trained:
             self._train(number, overrides, evaluation)
         rows = trial.history()
+        # snapshots that an earlier run left unmeasured, or a criterion that was added since
         for row in rows:
             if int(row["step"]) in trial.snapshot_steps():
                 interrupts.point()
                 evaluation.measure(int(row["step"]), row.get("loss"))
         if entry is None:
             entry = self._entry(number, overrides, evaluation.kept)
+            # on disk before the sampler is told: asked again, it must be told the same
             self.study.append(entry)
         self.screen.end(number, trial.key, entry.status, entry.criterion, trained, len(self.proposed))
         self.unmirrored.append((entry, evaluation.kept))
@@ -116,6 +118,7 @@ class StudyRunner:
             checkpoint_seconds=self.how.checkpoint_seconds,
             classes=self.classes,
         )
+        # closed when an exception leaves this loop, so that the trial writes its checkpoint
         with closing(progress):
             for update in progress:
                 rows.append(update.row)
@@ -142,6 +145,7 @@ class StudyRunner:
         last = values[-1] if values and status != "diverged" else None
         told = last if last is not None and status == "complete" else self.how.criterion.worst
         assert told is not None  # check_guide has refused a criterion without
+        # the sampler maximises, whatever the criterion
         sign = 1 if self.how.criterion.direction == "higher" else -1
         return StudyEntry(number, overrides, measurements.trial.key, status, reason, last, sign * told)
 
@@ -157,6 +161,7 @@ class StudyRunner:
             folders=StudyFolders(str(self.how.store), str(self.how.mlruns)),
         )
         path = self.study.write_summary(self.unfinished, facts)
+        # the last chance: without the pause after a failure
         self.tracking.retry_now()
         self._mirror()
         entries = list(self.study.entries.values())

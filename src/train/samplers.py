@@ -19,6 +19,7 @@ class DefaultFirst(BaseSampler):
         self.sampler, self.defaults = sampler, defaults
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        # without a joint space, trial 0 is asked for key by key, and gets the defaults
         return self.sampler.infer_relative_search_space(study, trial) if trial.number else {}
 
     def sample_relative(
@@ -33,6 +34,7 @@ class DefaultFirst(BaseSampler):
             return self.sampler.sample_independent(study, trial, name, distribution)
         default = self.defaults[name]
         if isinstance(distribution, CategoricalDistribution):
+            # the choice as Optuna has it, which may be the default's text
             return next(choice for choice in distribution.choices if same(choice, default))
         return default
 

@@ -94,6 +94,7 @@ def draw_conditional(space: SweepSpace, config: DictConfig, trial: Trial) -> Non
     for condition in space.conditions:
         if condition.holds(trial.params, config):
             for name, override in condition.space.items():
+                # Trial's public suggest_* take ranges; only this takes a ready distribution
                 trial._suggest(name, create_optuna_distribution_from_override(override))
 
 

@@ -47,6 +47,7 @@ def run(settings: Settings) -> float:
     if settings.dry_run:
         foretold = forecast(number or 0, overrides, trial, manifest, settings.evaluation, settings.device)
         SESSION.forecasts.append(foretold)
+        # nothing was measured: the sampler is told the same of every proposal
         return 0.0
     distributed.join(settings.device)
     if distributed.rank() > 0:
@@ -71,6 +72,7 @@ def _follow(trial: Trial, manifest: Manifest, device: str) -> float:
     try:
         value = follow(trial, manifest, device)
     except RuntimeError as error:
+        # gloo's words where the first process has ended
         if "closed by peer" not in str(error):
             raise
         raise SystemExit(1) from None  # the first process has said why it left
@@ -130,6 +132,7 @@ def _check_ends(space: SweepSpace, settings: Settings, manifest: Manifest) -> No
         option = (*end.terms, f"{end.name}={end.value}") if chooses else end.terms
         if option not in composed:
             composed[option] = _compose([*fixed, *option])
+        # composed once per option; a plain value is set in a copy
         config = copy.deepcopy(composed[option])
         if not chooses:
             OmegaConf.update(config, end.name, end.value)

@@ -90,6 +90,7 @@ class Checkpoint:
             return cls(step=0, rows=[], since_row=[], seconds=0.0)
         digest, _, content = path.read_bytes().partition(b"\n")
         try:
+            # before anything is unpickled
             if digest != checksum_of(content):
                 raise ValueError("its checksum is another")
             state: State = torch.load(io.BytesIO(content), map_location=device, weights_only=True)

@@ -39,6 +39,7 @@ def imports_of(tree: ast.Module) -> list[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
+            # what is imported from a package may itself be a module
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return names
 

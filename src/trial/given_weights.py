@@ -27,6 +27,8 @@ def read_start(start: GivenStart) -> Start:
         return Start(weights=None, frozen=start.frozen)
     prefixes = {"encoder": start.encoder_prefix}
     found = sorted_out(read_weights(Path(start.weights)), prefixes, start.ignore)
+    # clones, since safetensors refuses entries that share memory;
+    # sorted, so that a trial's name doesn't depend on their order in the file
     content = save({name: value.detach().cpu().clone().contiguous() for name, value in sorted(found.items())})
     checksum = checksum_of(content)
     contents[checksum] = content

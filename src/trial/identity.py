@@ -119,6 +119,7 @@ class Trial:
         return records.read(self.folder / "history.json", History, _anew(self.folder))
 
     def snapshot_steps(self) -> list[int]:
+        # seven digits alone: files half written have other names
         return sorted(int(path.stem) for path in (self.folder / "snapshots").glob(f"{'[0-9]' * 7}.safetensors"))
 
     def snapshot_path(self, step: int) -> Path:
@@ -181,6 +182,7 @@ def numerics(recorded: Config) -> dict[str, str]:
     foreign = {target.partition(".")[0] for target in _targets(recorded["optimizer"])}  # an adopted encoder has none
     libraries = imported_libraries(*modules) | foreign
     versions = {library: version(library).partition("+")[0] for library in sorted(libraries & set(LIBRARIES))}
+    # without the build's suffix (+cpu, +cu128): every build of a release names a trial alike
     return {"torch": torch.__version__.partition("+")[0], **versions, "source": source_checksum(*modules)}
 
 

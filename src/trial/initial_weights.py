@@ -50,6 +50,7 @@ def begin(method: Method, start: Start, store: Path) -> None:
     if start.weights is not None:
         weights = _weights(start.weights, store)
         for encoder in method.encoders():
+            # not strict: counters of batches may be missing; check_start has compared all else entry by entry
             encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items()}, strict=False)
     for encoder in method.encoders():
         freeze(encoder, start.frozen)

@@ -28,9 +28,11 @@ class Normalise:
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: str) -> None:
         self.mean = torch.tensor(mean, device=device)[:, None, None]
+        # a channel that never varies is divided by this instead of 0
         self.scale = 1 / torch.tensor(std, device=device).clamp_min(1e-6)[:, None, None]
 
     def __call__(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        # in place: nothing else holds this batch of views
         return x.sub_(self.mean).mul_(self.scale)
 
 
@@ -46,6 +48,7 @@ class Step(NamedTuple):
 
 @lru_cache(maxsize=1)
 def epoch_order(epoch: int, count: int, seed: int) -> Tensor:
+    # kept for the steps of one epoch; from a seed of its own, so that nothing has to be saved to resume
     return torch.randperm(count, generator=generator(seed, "order", epoch))
 
 
@@ -91,12 +94,14 @@ def train(
         rate = learning_rate * schedule_factor(step, steps=steps, warmup=warmup, decay=decay)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
+        # the forward pass alone: each gradient takes the type of its operation
         with global_generator(seed, "dropout", step), autocast(device, precision):
             loss = loss_of(*inputs)
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(method.parameters(), clip)
         optimizer.step()
+        # after the optimizer: a teacher follows the new weights
         method.after_step((step + 1) / steps)
         yield Step(step + 1, loss.detach(), norm, rate, method.diagnostics)
 
@@ -105,6 +110,7 @@ def make_views(
     method: Method, augmentation: Augmentation, normalise: Normalise, batch: Tensor, draw: torch.Generator
 ) -> list[Tensor]:
     """What a method's loss takes: its views of the batch and, where it asks for them, smaller ones."""
+    # whole views first: both kinds draw from one generator
     views = [augmentation(batch, draw, views=method.views)]
     if method.local_views:
         views.append(augmentation.local(batch, draw, views=method.local_views))

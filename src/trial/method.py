@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def build_method(config: TrialConfig, shape: Shape) -> Method:
     """The method of a trial's config around its encoder, initialised from the trial's seed."""
+    # torch's and timm's initialisers draw from the global generator alone
     with global_generator(config.seed, "initialise"):
         encoder = build("model", config.model, shape)
         method: Method = build("method", config.method, encoder)

@@ -107,6 +107,7 @@ def schedule_factor(step: int, *, steps: int, warmup: float, decay: Decay) -> fl
     """
     warm = round(warmup * steps)
     if step < warm:
+        # neither 0 at the first step nor 1 before the warm-up is over
         return (step + 1) / (warm + 1)
     if decay == "constant":
         return 1.0

@@ -65,6 +65,7 @@ def run_trial(
         files.remove_partials(trial.folder)
         if trial.record() is None:
             files.write_json(trial.folder / "config.json", trial.recorded)
+            # the other processes wait in follow() for what to train
             agree(trial.key)
             yield from _train_and_record(trial, manifest, device, checkpoint_seconds, classes)
 
@@ -78,6 +79,7 @@ def prepare(trial: Trial, manifest: Manifest, device: str) -> tuple[Method, Opti
     if trial.config.compile:
         compile_encoders(method)
     optimizing, _ = trial.config.training()
+    # last: it takes the parameters that are on the device and not frozen
     return method, optimizer_of(method, optimizing)
 
 
@@ -131,6 +133,7 @@ def _train_and_record(
     agree(bool(undone))
     for step in chain(undone, steps):
         state.add(step)
+        # asked to end, this run leaves the row to the one that goes on
         if step.number in row_ends and not interrupts.asked():
             row = _row(state.since_row, trial.config.batch_size, flops)
             if not all(math.isfinite(value) for value in row.values()):
@@ -139,6 +142,7 @@ def _train_and_record(
                 break
             evaluate = row_ends[step.number]
             if evaluate:
+                # before the row: a checkpoint that has the row is refused without its snapshot
                 _write_snapshot(trial, step.number, method)
             state.stop_clock()
             try:
@@ -210,6 +214,7 @@ def _write_record(trial: Trial, status: Literal["complete", "diverged"], state: 
     checksums = {name: files.checksum(trial.folder / name) for name in kept}
     record = TrialRecord(trial.key, status, state.recorded, state.recorded * flops, checksums)
     files.write_json(trial.folder / RECORD, record)
+    # only now: until the record is there, nothing else holds the training
     (trial.folder / CHECKPOINT).unlink(missing_ok=True)
 
 

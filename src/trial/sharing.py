@@ -56,10 +56,12 @@ def share(method: Method) -> nn.Module:
     for encoder in method.encoders():
         name = "tokens" if hasattr(encoder, "tokens") else "forward"
         setattr(encoder, name, partial(_gathered, encoder, getattr(encoder, name)))
+    # buffers are alike already, since every process sees the whole batch
     return DistributedDataParallel(method, forward_sync_buffers=False)
 
 
 def _gathered(encoder: nn.Module, encode: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    # only the first process measures: gathering would wait for the others for ever
     if not encoder.training:
         return encode(*inputs)
     import torch
@@ -68,9 +70,11 @@ def _gathered(encoder: nn.Module, encode: Callable[..., Tensor], *inputs: Tensor
     with _own_draws(encoder):
         own = encode(*(None if x is None else x.chunk(world())[rank()] for x in inputs)).contiguous()
     if own.requires_grad:
+        # the processes' gradients are averaged, and the others know nothing of this share
         own.register_hook(lambda gradient: gradient * world())
     parts = [torch.empty_like(own) for _ in range(world())]
     dist.all_gather(parts, own.detach())
+    # all_gather passes no gradient on: this process's part is put back with its own
     parts[rank()] = own
     return torch.cat(parts)
 

@@ -76,6 +76,7 @@ def sorted_out(weights: dict[str, Tensor], prefixes: Mapping[str, str], ignore: 
     for name, value in weights.items():
         if name.startswith(tuple(ignore)):
             continue
+        # projector first, since the encoder's prefix may be empty; no name begins with \0
         part = next((part for part in ("projector", "encoder") if name.startswith(prefixes.get(part, "\0"))), "")
         sorted_name = f"{part}.{name.removeprefix(prefixes[part])}" if part else name
         if sorted_name in kept:
