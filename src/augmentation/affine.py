@@ -29,7 +29,7 @@ class Scale(TypedDict):
 
 
 class Turn(TypedDict):
-    """Of a rotation and of a shear: at most so far, either way."""
+    """A rotation or a shear: at most this far, either way."""
 
     probability: float
     radians: float

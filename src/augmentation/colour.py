@@ -16,7 +16,7 @@ YIQ = (LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135)) 
 
 
 class Jitter(TypedDict):
-    """How far factors may be from 1, and hue from its place in turns."""
+    """How far factors may be from 1, and hue, in turns, from its own."""
 
     probability: float
     brightness: float

@@ -27,7 +27,7 @@ def alpha_req(eigenvalues: Float[Tensor, "d"], *, first_rank: int, last_rank: in
     check.number("criterion.score.first_rank of alpha_req", first_rank, at_least=1, whole=True)
     check.number("criterion.score.fewest_ranks of alpha_req", fewest_ranks, at_least=2, whole=True)
     d = len(eigenvalues)
-    # as spectra.tolerance has it
+    # what isn't rounding error, as spectra.tolerance judges it
     nonzero = int((eigenvalues > eigenvalues[0] * d * torch.finfo(torch.float64).eps).sum())
     last = min(last_rank, d - 1, nonzero)
     if last - first_rank + 1 < fewest_ranks:

@@ -79,7 +79,7 @@ def read_budget(path: Path, images: int, names: Sequence[str] = ()) -> Budget:
     """A table with columns class, index (in the probe split) or file (one of its ``names``), and group if any.
 
     Without groups each image is its own. Raises ValueError where the file isn't such a table, names an image twice or
-    one that probe hasn't got.
+    one that isn't in probe.
     """
     if not path.exists():
         raise ValueError(f"{path} doesn't exist: it holds columns {WANTED}")
@@ -131,7 +131,7 @@ def _places(path: Path, values: list[str], names: Sequence[str]) -> Int[np.ndarr
 
 
 def _numbers(values: list[str]) -> Int[np.ndarray, "n"]:
-    """Whole numbers as they are, other values, and longer ones, numbered."""
+    """Whole numbers as they are; other values, and longer numbers, are numbered."""
     # int64 holds every number of up to 18 digits
     if all(value.isdecimal() and len(value) < 19 for value in values):
         return np.array([int(value) for value in values], dtype=np.int64)

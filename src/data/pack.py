@@ -132,7 +132,7 @@ def _write_images(folder: Path, name: str, splits: dict[str, Source], config: Co
 
 
 def _told(source: Source) -> bool:
-    """Whether the name of a file may tell its class, as that of its folder would."""
+    """Whether classes are known: then file names may give them away, as a folder's name does."""
     return "class" in source.labels
 
 

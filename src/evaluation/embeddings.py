@@ -62,7 +62,7 @@ class Embeddings:
         return spectra.eigenvalues(self.images)
 
     def half(self, index: Tensor) -> Embeddings:
-        """The same of some of the images, for the noise that comes from which images were drawn."""
+        """The embeddings of some of the images, to measure how much depends on which images were drawn."""
         rotations = None if self.rotations is None else self.rotations[:, index]
         return Embeddings(self.images[index], self.reference[index], self.own[index], rotations, self.pairwise)
 
@@ -104,17 +104,12 @@ def embed(
             keep(name, recipe(batch, draw, views=protocol.views), protocol.views)
         if turned:
             keep("rotations", torch.cat([plain.rot90(turn, (2, 3)) for turn in range(TURNS)]), TURNS)
-    joined = {space: {name: torch.cat(chunks) for name, chunks in kept.items()} for space, kept in parts.items()}
-    return {
-        space: Embeddings(
-            e["images"][:, 0],
-            e["reference"],
-            e["own"],
-            e["rotations"].transpose(0, 1) if turned else None,
-            protocol.pairwise_images,
-        )
-        for space, e in joined.items()
-    }
+    embeddings: dict[Space, Embeddings] = {}
+    for space, kept in parts.items():
+        e = {name: torch.cat(chunks) for name, chunks in kept.items()}
+        rotations = e["rotations"].transpose(0, 1) if turned else None
+        embeddings[space] = Embeddings(e["images"][:, 0], e["reference"], e["own"], rotations, protocol.pairwise_images)
+    return embeddings
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ class Evaluation:
         }
         turned = any(c.input == "rotations" and not refusals[column] for column, c in missing.items())
         spaces = embed(method, self._subset, self.trial, self.manifest, self.protocol, turned=turned)
-        # noise on the last snapshot alone: on all of them, evaluation took twice as long
+        # noise of the last snapshot alone: of every snapshot it would take much of the evaluation's time
         halves = self._halves(spaces) if step == self.trial.steps else []
         measured = {}
         for column, criterion in missing.items():
@@ -116,7 +116,7 @@ class Evaluation:
         return Measured(refused=f"{column} is not finite on this snapshot")
 
     def watch(self, step: int, method: Method) -> None:
-        """Keep the spectrum of a method in training, between snapshots: learning's steps are narrower than those."""
+        """Keep the spectrum of a method in training; snapshots are too far apart to show how it changes."""
         if str(step) in self.kept.watched():
             return
         method.eval()

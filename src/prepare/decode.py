@@ -15,14 +15,14 @@ TiffImagePlugin.READ_LIBTIFF = True  # without it Pillow scrambles uncompressed 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2")
 UNREAD = (".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".psd", ".svg", ".dcm")
-# Whatever a file is called, no other plugin of Pillow sees it: that for EPS runs an interpreter. JPEG's reads MPO too.
+# No other plugin of Pillow sees a file, whatever its name: the one for EPS runs an interpreter. JPEG's reads MPO too.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000")
 MODES = {1: "L", 3: "RGB"}
-DRAFT = 2  # times the packed size that JPEGs are decoded to at least: theirs is a fast reduction
+DRAFT = 2  # JPEGs are decoded to at least this many times the packed size: their own reduction is fast
 BLANK_RANGE = 2  # gray levels between the darkest and the brightest value of an image that shows nothing
-MOST_PIXELS = 178_956_970  # that are decoded: from there on Pillow itself speaks of a bomb
+MOST_PIXELS = 178_956_970  # decoded at most: beyond it, Pillow itself warns of a decompression bomb
 MOST_BYTES = 2 * 10**9  # of memory for one image
-CODEC_BYTES = {"WEBP": 6, "AVIF": 4, "JPEG2000": 7}  # a pixel and band, measured; theirs don't say that memory ran out
+CODEC_BYTES = {"WEBP": 6, "AVIF": 4, "JPEG2000": 7}  # per pixel and band, measured: these don't say that memory ran out
 BLOCK = 2**18  # pixels that are converted at a time
 TOO_LARGE = f"needs more than {MOST_BYTES / 1e9:g} GB to decode: make it smaller"
 BOMB = f"a decompression bomb, more than {MOST_PIXELS / 1e6:.0f} million pixels: make it smaller"
@@ -35,7 +35,7 @@ class Decoded(NamedTuple):
 
     @property
     def blank(self) -> bool:
-        """Whether every channel has one value, noise of a level apart."""
+        """Whether every channel has a single value, but for noise of a gray level either way."""
         flat = self.pixels.reshape(len(self.pixels), -1)
         return int((flat.max(1).astype(int) - flat.min(1)).max()) <= BLANK_RANGE
 
@@ -50,9 +50,9 @@ def decode(path: str | Path, size: int, channels: int, bits: int) -> Decoded:
         raise ValueError(f"{Path(path).suffix.lower()} isn't read: save it as PNG or JPEG")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata; bombs raise from twice as many pixels
+            warnings.simplefilter("ignore")  # odd metadata, large images; those of twice MOST_PIXELS raise
             return _decode(path, size, channels, bits)
-    except Exception as error:  # Pillow's plugins raise of all kinds on damaged files
+    except Exception as error:  # on damaged files, Pillow's plugins raise all kinds of errors
         raise ValueError(_reason(error)) from None
 
 
@@ -60,7 +60,7 @@ def _decode(path: str | Path, size: int, channels: int, bits: int) -> Decoded:
     with _open(path) as image:
         # the size in the file: draft changes image.size
         width, height = image.size
-        image.draft(image.mode, (DRAFT * size, DRAFT * size))  # a JPEG is decoded no larger than that needs
+        image.draft(image.mode, (DRAFT * size, DRAFT * size))  # a JPEG is decoded no larger than needed
         _refuse_bombs(image, width * height)
         image.load()
         plain = _plain(_upright(_eight_bits(image, bits)), MODES[channels])
@@ -107,7 +107,7 @@ def _reason(error: Exception) -> str:
 
 
 def _by_rows(image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """The image in another mode, block by block, so that only one is in memory in all the forms in between."""
+    """The image in another mode, block by block: only one at a time is in memory in its intermediate forms."""
     changed = Image.new(mode, image.size)
     rows = max(1, BLOCK // image.width)
     for top in range(0, image.height, rows):

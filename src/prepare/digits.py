@@ -37,7 +37,6 @@ def digits(
     images8 = (images8.reshape(-1, 8, 8) / 16).astype(np.float32)
     _check_counts(sources, copies, len(images8))
     rng = np.random.default_rng(seed)
-    # one permutation cut into pieces: no source digit is in two splits
     order = iter(np.split(rng.permutation(len(images8)), np.cumsum(list(sources.values()))))
     splits = {}
     for split in sources:
@@ -50,7 +49,6 @@ def digits(
             "y": rng.uniform(-1, 1, n),
             "contrast": rng.uniform(*contrast, n),
         }
-        # what is left of the canvas beside the digit
         factor["x"] *= 1 - factor["width"]
         factor["y"] *= 1 - factor["width"]
         canvas = _place(images8[index], size, **factor)

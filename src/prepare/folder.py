@@ -1,4 +1,4 @@
-"""A folder of anybody's images: which there are, what is known of them, and which split each goes to."""
+"""A folder of images: which there are, what is known of them, and which split each goes to."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def folder(
     a CSV file with columns file and class; ``groups``: a CSV file with columns file and group, of which none crosses
     splits. Images without a class, and those below ``unlabelled``, all go to pretrain, with their whole groups.
     ``broken`` and ``blank`` images are skipped, or stop; links out of a folder are skipped unless ``follow_links``.
-    ``workers`` processes decode, None: one a core. Raises ValueError on a bad value or too few images.
+    ``workers`` processes decode; None: one per core. Raises ValueError on a bad value or too few images.
     """
     _check(size, channels, bits, broken, blank, fractions, seed)
     check.flag("data.source.follow_links", follow_links)

@@ -19,11 +19,11 @@ from src.prepare.decode import BLANK_RANGE
 
 CHUNK = 2048  # images in memory at a time
 NEAR_CORRELATION = 0.98  # of the pixels of near duplicates
-NEAR_RMSE = 0.06  # of them, on values from 0 to 1: the same scene in another light is another picture
-THUMBNAIL, AXES = 8, 12  # side of the thumbnails that are compared first, on so many of their principal axes,
-SAMPLE = 5000  # those of so many images
-NEAR_THUMBNAIL = 0.08  # their distance: saving a picture again hardly changes what an eighth of its side shows
-MOST_PAIRS = 20_000_000  # of candidates; more means images that are all alike
+NEAR_RMSE = 0.06  # at most, on values from 0 to 1: the same scene in another light is another picture
+THUMBNAIL, AXES = 8, 12  # side of the thumbnails that are compared first, and how many of their principal axes are
+SAMPLE = 5000  # images that the principal axes are computed from
+NEAR_THUMBNAIL = 0.08  # largest distance of their thumbnails: saving a picture again hardly changes these
+MOST_PAIRS = 20_000_000  # candidates compared; more of them means images that are all alike
 
 
 class Inspection(NamedTuple):

@@ -24,8 +24,8 @@ class Listed(NamedTuple):
 def image_files(root: str, endings: tuple[str, ...], follow_links: bool) -> Listed:
     """The files below the folder with these endings, in order; hidden files and folders aren't looked at.
 
-    Links to files or folders outside it are followed only if ``follow_links``: a folder of somebody else's may have
-    links to what its maker couldn't read.
+    Links to files or folders outside it are followed only if ``follow_links``: a folder received from others may
+    have links to what its maker couldn't read.
     """
     base = os.path.realpath(root)
     outside: list[str] = []

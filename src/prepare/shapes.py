@@ -43,15 +43,16 @@ def shapes(
     splits, first = {}, 0
     for number, (split, count) in enumerate(images.items()):
         check.number(f"data.source.images.{split}", count, at_least=len(CLASSES), whole=True)
-        parts = []
+        parts, drawn = [], []
         for chunk in range(-(-count // CHUNK)):
             rng = np.random.default_rng([seed, number, chunk])
             factors = _draw(rng, scale=scale, rotate=rotate, texture_contrast=texture_contrast)
-            rendered = _render(factors, rng, size=size, background=background, noise=noise)
-            parts.append((rendered, factors._asdict()))
-        labels = {name: np.concatenate([part[1][name] for part in parts])[:count] for name in parts[0][1]}
+            parts.append(_render(factors, rng, size=size, background=background, noise=noise))
+            drawn.append(factors)
+        columns = zip(*drawn, strict=True)
+        labels = {name: np.concatenate(column)[:count] for name, column in zip(Factors._fields, columns, strict=True)}
         splits[split] = Source(
-            images=np.concatenate([part[0] for part in parts])[:count],
+            images=np.concatenate(parts)[:count],
             group=np.arange(first, first + count),
             labels={"class": labels.pop("shape"), **{name: np.round(value, 6) for name, value in labels.items()}},
         )

@@ -33,7 +33,7 @@ PARTS = ("images", "labels", "budgets", "report")  # below data/<name>
 SOURCES = ("root", "unlabelled", "labels", "groups")  # keys of a data source that name what it reads
 
 FEW = 10  # images per class of a split, below which people are warned
-FEWEST = 25  # images of probe that its default of 20 neighbours takes, four fifths at a time
+FEWEST = 25  # images of probe that 20 neighbours, the default, need: cross-validation fits on four fifths
 
 
 @extensible
@@ -88,7 +88,7 @@ def _studies_of(folder: Path, runs: Path) -> list[str]:
     """The studies whose trials were trained on what is packed there."""
     studies = []
     for path in sorted(runs.glob("*/study.json")):
-        with suppress(ValueError):  # what can't be read is no study of anything that is there
+        with suppress(ValueError):  # what can't be read is no study of these images
             data = read(path, StudyOnImages, "").data
             if Path(data.folder) == folder and data.splits == read_manifest(folder).splits:
                 studies.append(path.parent.name)
@@ -151,7 +151,7 @@ def _remarks(facts: DatasheetFacts, features: int) -> list[str]:
     lines += _remarks_on_classes(facts) if facts.classes else []
     enough = 2 * (features + 1)  # half of them are still more than features
     if facts.splits["pretrain"].images < enough:
-        lines.append(f"fewer than {enough} images in pretrain: only src.confirm will tell how sure a selection is")
+        lines.append(f"fewer than {enough} images in pretrain: only src.confirm tells how certain a selection is")
     if facts.leaks.moved:
         lines.append(f"moved: {_images(facts.leaks.moved)}, so that no picture is in two splits")
     if facts.leaks.pictures:

@@ -24,7 +24,7 @@ from src.prepare.decode import MOST_BYTES, decode
 from src.runtime import files, interrupts
 from src.runtime.console import make_console
 
-CHUNK = 64  # files that a worker takes at a time
+CHUNK = 64  # files a worker takes at a time
 SAVE_SECONDS = 3.0
 PENDING, GOOD, BLANK, BROKEN = range(4)
 FACTS = np.dtype([("state", np.uint8), ("width", np.uint32), ("height", np.uint32)])
@@ -43,7 +43,7 @@ def stage(
 ) -> Staged:
     """Decode the files into ``folder``, or take what an earlier run of the same files and settings left there.
 
-    ``processes``: that decode at a time; None: one a core. Raises ValueError where one of them is killed.
+    ``processes`` decode at a time; None: one per core. Raises ValueError where one of them is killed.
     """
     identity = _identity(paths, size, channels, bits)
     if not (folder / "identity").exists() or (folder / "identity").read_text() != identity:
@@ -62,13 +62,13 @@ def stage(
 
 
 def claim(folder: Path) -> None:
-    """Make ``folder`` an empty one to decode into. Raises ValueError where it holds what nobody decoded there."""
+    """Make ``folder`` an empty one to decode into. Raises ValueError where it holds anything else."""
     known = {"pixels.npy", "facts.npy", "problems.txt", "identity"}
     if folder.exists():
         strange = sorted(path.name for path in folder.iterdir() if path.name not in known and not _partial(path))
         if strange or (any(folder.iterdir()) and not (folder / "identity").is_file()):
             what = strange[0] if strange else "files"
-            raise ValueError(f"data.source.staging={folder} holds {what!r}, of somebody else: name a new folder")
+            raise ValueError(f"data.source.staging={folder} holds {what!r}, not written by prepare: name a new folder")
         clear(folder)
     folder.mkdir(parents=True)
     (folder / "identity").touch()  # whose folder it is
@@ -100,7 +100,7 @@ def _identity(paths: Sequence[str], size: int, channels: int, bits: int) -> str:
 
 
 class _Journal:
-    """Which files are done. It is written after their pixels are, so that it never says too much."""
+    """Which files are done. It is written after their pixels, so that it never claims too much."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -26,9 +26,8 @@ def kmeans(fitted: Labelled, scored: Labelled, *, n_init: int, seed: int) -> Sco
     # tol 0 stops where no image changes its cluster: no result depends on the order in which threads add up
     model = KMeans(len(classes), n_init=n_init, random_state=seed, tol=0)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # a collapsed encoder has fewer clusters: a low score says so
+        # a collapsed encoder has fewer clusters: a low score says so
+        warnings.simplefilter("ignore", ConvergenceWarning)
         clusters = model.fit_predict(F.normalize(scored.features.double(), dim=-1).numpy())
     first, index = np.unique(clusters, return_index=True, return_inverse=True)[1:]
     clusters = first.argsort().argsort()[index]  # numbered as they appear: what the numbers are is a matter of chance

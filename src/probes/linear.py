@@ -12,8 +12,8 @@ from src.runtime import check
 from src.runtime.rng import generator
 
 HELD_OUT = 3  # one group in three is held out to choose the regularisation
-CHOOSING, FITTING = 1e-4, 1e-8  # loss the last Newton step may still have gained: what is compared needs fewer steps
-NEWTON_STEPS, INNER_STEPS = 100, 250  # never reached on real features: bounds so that nothing runs for ever
+CHOOSING, FITTING = 1e-4, 1e-8  # loss that the last Newton step may still gain: comparing strengths needs fewer steps
+NEWTON_STEPS, INNER_STEPS = 100, 250  # never reached on real features: nothing runs for ever
 
 
 class Logistic(NamedTuple):

@@ -33,7 +33,7 @@ LOWERED = ("batch_size", "model.width", "evaluation.images", "data.source.size")
 def run(stage: Callable[[S], object], config_name: str, shape: type[S]) -> None:
     """Compose conf/<config_name>.yaml with the command line and call the stage with it, as its settings.
 
-    ValueError, OSError, want of memory and anything Hydra says of the command line become ``error: <one line>``, a
+    ValueError, OSError, lack of memory and anything Hydra says of the command line become ``error: <one line>``, a
     signal a line of its own; every other exception is a defect of this project and keeps its traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand exceptions over instead of printing them
@@ -52,7 +52,7 @@ def run(stage: Callable[[S], object], config_name: str, shape: type[S]) -> None:
             lowered = [key for key in LOWERED if OmegaConf.select(config, key) is not None]
             raise SystemExit(f"error: {_explain(error, lowered)}") from None
 
-    warnings.filterwarnings("error", "Callback .* raised")  # Hydra would only warn of it and go on
+    warnings.filterwarnings("error", "Callback .* raised")  # Hydra would only warn and go on
     interrupts.listen()
     with one_line(config_name):
         _check_arguments()
@@ -61,7 +61,7 @@ def run(stage: Callable[[S], object], config_name: str, shape: type[S]) -> None:
 
 @contextlib.contextmanager
 def one_line(config_name: str) -> Iterator[None]:
-    """Let what ends the command end it in one line and with its exit code, standard output written to its end."""
+    """Make whatever ends the command one line and its exit code, after all of standard output has been written."""
     try:
         yield
         _flush()
@@ -87,7 +87,7 @@ def one_line(config_name: str) -> Iterator[None]:
 
 
 def _let_go_of_output() -> None:
-    """Where standard output can't be written, drop what is left of it: Python would fail over it again at its end."""
+    """Where standard output can't be written, drop what is left of it: Python would fail on it again at exit."""
     try:
         _flush()
     except OSError:

@@ -41,9 +41,8 @@ def trial_figure(
     history: list[dict[str, float]], criteria: list[str], spectrum: dict[int, list[float]], batch_size: int, title: str
 ) -> Figure:
     """Loss, criteria over training, each over its own range, and the spectrum of z."""
-    figure = Figure(
-        figsize=(12, 3.8)
-    )  # a fixed layout: an automatic one draws twice, and this is drawn for every trial
+    # a fixed layout: an automatic one draws twice, and this is drawn for every trial
+    figure = Figure(figsize=(12, 3.8))
     loss_axes, criteria_axes, spectrum_axes = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.04, right=0.98, bottom=0.15, top=0.85, wspace=0.42)
     figure.suptitle(title)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: what says so takes them between two steps, anything else at once.
+"""Ctrl-C, SIGTERM and SIGHUP: code that asks for it is interrupted between two steps only, other code at once.
 
 KeyboardInterrupt raised just anywhere may be lost in a destructor, come out of a library as another error, or leave a
 lock held that the end of the command waits for.

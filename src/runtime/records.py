@@ -1,4 +1,4 @@
-"""Kept JSON files: each is a frozen dataclass, and one reader says which file isn't so, where, and what to do.
+"""Kept JSON files: each is a frozen dataclass, and one reader says which file doesn't fit, where, and what to do.
 
 A record's class stands where the file is written; here are what such classes are made of, and the reading. Writing is
 ``files.write_json``, which leaves out a field that has its default: such a field may be absent from a file.
@@ -36,7 +36,7 @@ def _as_written(value: float, handler: ValidatorFunctionWrapHandler) -> float:
     return value
 
 
-Config = dict[str, JsonValue]  # settings as Hydra composed them; what may be built of them src/runtime/build.py decides
+Config = dict[str, JsonValue]  # settings as Hydra composed them; src/runtime/build.py decides what may be built of them
 Number = Annotated[float, WrapValidator(_as_written)]  # 1 stays 1 and doesn't become 1.0: hashes are made of these
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # of a trial, a configuration, a study's identity
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -46,7 +46,7 @@ Step = Annotated[str, Field(pattern=r"^\d+$")]  # a key of a JSON object is text
 
 
 def read(path: Path, shape: type[T], cure: str) -> T:
-    """A JSON file as what it holds. Raises ValueError, with ``cure``, on one that is damaged or otherwise."""
+    """A JSON file as what it holds. Raises ValueError, with ``cure``, on one that is damaged or of another shape."""
     return parsed(path.read_bytes(), shape, str(path), cure)
 
 

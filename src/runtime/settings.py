@@ -91,7 +91,7 @@ class Folders:
 
 
 def hold(name: str, value: object, shape: type[T]) -> T:
-    """The value of the key ``name`` as its shape. Raises ValueError where it hasn't that."""
+    """The value of the key ``name`` as its shape. Raises ValueError where it isn't of that shape."""
     _check_finite(name, value)
     text = json.dumps(value)  # where a list may be a pair
     try:

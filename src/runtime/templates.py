@@ -6,7 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def environment(folder: Path, *, html: bool) -> Environment:
-    """Of pages whose templates lie in ``folder``: what they are given is escaped for HTML, what they lack raises."""
+    """For the templates in ``folder``: values are escaped where they make ``html``, and a missing one raises."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=html,

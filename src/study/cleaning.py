@@ -116,7 +116,7 @@ def _reason_to_stay(folder: Path, own: list[Path]) -> str:
     except ValueError as error:
         return f"which isn't a whole trial ({error})"
     strange = sorted(set(_files(folder)) - set(own))
-    return f"which holds {strange[0].relative_to(folder)}, of somebody else" if strange else ""
+    return f"which holds {strange[0].relative_to(folder)}, somebody else's file" if strange else ""
 
 
 def _weights(store: Path) -> list[Unneeded]:

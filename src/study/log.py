@@ -1,4 +1,4 @@
-"""A study is an append-only log of what was proposed and how it ended; study.json is its readable sum."""
+"""A study is an append-only log of what was proposed and how it ended; study.json is its readable summary."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ LABELS = "labels_"  # labels_5-0: the column of a label budget's skill, measured
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One evaluation of one trial. Probes and right are empty where nobody probed, or nobody may look."""
+    """One evaluation of one trial. Probes and right are empty where nothing was probed, or labels may not be seen."""
 
     step: int
     images: int  # seen in training
@@ -79,7 +79,7 @@ class PoolFacts:
     data: str  # the packed data set's name
     criteria: dict[str, Criterion]  # by name
     protocol: Protocol
-    probes: dict[str, ProbeDefinition]  # empty where nobody probed, or nobody may look
+    probes: dict[str, ProbeDefinition]  # empty where nothing was probed, or labels may not be seen
     test_sources: int  # source images in test
     identity: str  # of the study: its search space, sampler, criterion and protocol
     default: str | None  # the default configuration, where the study has one

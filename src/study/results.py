@@ -248,7 +248,7 @@ def read_budgets(folder: Path) -> dict[str, LabelFile]:
 
 
 def read_probed(folder: Path) -> ProbeFile | None:
-    """probe.json; None where nobody probed."""
+    """probe.json; None where nothing was probed."""
     path = folder / "probe.json"
     if not path.exists():
         return None

@@ -19,7 +19,7 @@ from src.study.pool import LABELS, Floats, Pool, PoolFacts, Snapshot, TrialFacts
 
 FORMAT: Literal[2] = 2
 ANEW = "make evidence writes one"
-PARTS = 240  # of a source image, in which the share right of it is kept
+PARTS = 240  # in which the share right of a source image is kept
 
 Cell = str | int | float | bool | bytes | list[float] | None
 Cells = dict[str, Cell]  # a row by column

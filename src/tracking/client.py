@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # it takes seconds to import: only once there is a store to w
 
 T = TypeVar("T")
 TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}  # the UI otherwise opens on language models
-PATIENCE = 10  # a store that is down is asked again after ten times what the asking took
+PATIENCE = 10  # a store that is down is asked again after ten times as long as the failed attempt took
 LOCKED_SECONDS = 5  # as long as MLflow waits for another process that writes
 ATTEMPTS = 3  # of MLflow to open its database; its own ten take almost two minutes
 BATCH = 1000  # MLflow's limit of metrics in one request
@@ -203,11 +203,10 @@ class Tracking:
 
     def _already_sent(self, run: str) -> set[tuple[str, int]]:
         if run not in self._sent:
-            self._sent[run] = {
-                (metric, point.step)
-                for metric in self._api().get_run(run).data.metrics
-                for point in self._api().get_metric_history(run, metric)
-            }
+            sent: set[tuple[str, int]] = set()
+            for metric in self._api().get_run(run).data.metrics:
+                sent |= {(metric, point.step) for point in self._api().get_metric_history(run, metric)}
+            self._sent[run] = sent
         return self._sent[run]
 
     def _send(self, run: str, params: Mapping[str, object], tags: dict[str, str], points: Iterable[Point]) -> None:

@@ -98,10 +98,11 @@ def first_spaces(measurements: Measurements) -> list[str]:
 def joined_history(rows: History, measurements: Measurements) -> History:
     """The rows of a trial's history, with the criteria measured at their step."""
     columns = {name: measurements.column(name) for name in measurements.criteria}
-    return [
-        row | {name: column[int(row["step"])] for name, column in columns.items() if int(row["step"]) in column}
-        for row in rows
-    ]
+    joined: History = []
+    for row in rows:
+        step = int(row["step"])
+        joined.append(row | {name: column[step] for name, column in columns.items() if step in column})
+    return joined
 
 
 def mirror_trial(

@@ -76,10 +76,10 @@ def split_off(config: DictConfig, folder: Path) -> tuple[dict[str, str], list[Co
         conditions = [condition for condition in conditions if not owned & condition.space.keys()]
         for option in override.sweep_iterator():
             conditions += _of_option(folder, group, str(option))
-    kept = [
-        Condition(terms, {name: override for name, override in space.items() if name not in given})
-        for terms, space in conditions
-    ]
+    kept = []
+    for terms, space in conditions:
+        still_conditional = {name: override for name, override in space.items() if name not in given}
+        kept.append(Condition(terms, still_conditional))
     _check_alike(kept, str(config.hydra.sweeper.sampler.sampler._target_))
     return plain, kept
 

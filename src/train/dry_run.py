@@ -45,7 +45,7 @@ class Forecast:
 @closed
 @dataclass(frozen=True)
 class ForecastFile:
-    """What a dry run foretells of every trial that it would train."""
+    """What a dry run predicts of every trial that it would train."""
 
     trials: list[Forecast]
 

@@ -45,7 +45,7 @@ class HowToRun:
 
 
 class StudyRunner:
-    """One command's hold on one study."""
+    """One command's work on one study, which no other process may touch meanwhile."""
 
     def __init__(
         self,

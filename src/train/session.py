@@ -1,4 +1,4 @@
-"""What this process knows beyond one configuration: the space it sweeps, the study it writes, the costs it foretold.
+"""What this process knows beyond one configuration: the space it sweeps, the study it writes, the costs it predicted.
 
 Hydra calls the stage once for each proposal, with nothing but that proposal's configuration; whoever owns the sweep
 owns the one object here.

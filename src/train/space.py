@@ -59,7 +59,11 @@ class SweepSpace:
     def ends(self) -> list[End]:
         """Every choice, and both ends of every interval."""
         parts = [((), self.plain), *((condition.overrides(), condition.space) for condition in self.conditions)]
-        return [End(terms, name, end) for terms, space in parts for name, over in space.items() for end in _ends(over)]
+        ends: list[End] = []
+        for terms, space in parts:
+            for name, override in space.items():
+                ends += [End(terms, name, value) for value in _ends(override)]
+        return ends
 
 
 class End(NamedTuple):
@@ -147,7 +151,7 @@ def _check_sampler(sampler: DictConfig) -> None:
     name = "hydra.sweeper.sampler.sampler"
     try:
         made_by = hydra.utils.get_class(str(sampler.get("_target_")))
-    except Exception:  # of all kinds, in several lines
+    except Exception:  # Hydra raises all kinds, with messages of several lines
         raise ValueError(f"{name}._target_ must be a sampler of Optuna's, got {sampler.get('_target_')!r}") from None
     hints = get_type_hints(made_by.__init__)  # type: ignore[misc]
     plain = cast(dict[str, JsonValue], OmegaConf.to_container(sampler, resolve=True))

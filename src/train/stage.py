@@ -122,7 +122,7 @@ def _check_names(space: SweepSpace) -> None:
 
 
 def _check_ends(space: SweepSpace, settings: Settings, manifest: Manifest) -> None:
-    """Each alone: the other keys stay at their defaults."""
+    """Check each end alone: the other keys stay at their defaults."""
     hydra = HydraConfig.get()
     fixed = [override for override in hydra.overrides.task if override.partition("=")[0] not in space.names()]
     plain = cast(Config, files.plain(settings))

@@ -31,7 +31,7 @@ def check_trial(config: TrialConfig, manifest: Manifest, store: Path, device: st
     try:
         with torch.device("meta"):
             optimizer_of(method, optimizer)
-    except Exception as error:  # of all kinds: torch's and timm's own check little
+    except Exception as error:  # of any kind: torch's and timm's optimizers check little
         raise ValueError(f"optimizer.factory={optimizer.factory} can't be made: {error}") from None
     check_start(method, config.start, store)
     check_shares(method, config.batch_size, device)

@@ -33,7 +33,7 @@ class Optimizer:
 @closed
 @dataclass(frozen=True)
 class Schedule:
-    """How long a training lasts and how often it is looked at."""
+    """How long a training lasts and how often it is measured."""
 
     decay: Decay
     images: Positive  # seen in all

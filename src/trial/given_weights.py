@@ -1,4 +1,4 @@
-"""Given weights as a trial's name and the store have them: read once, kept under their checksum.
+"""Given weights, as part of a trial's name and in the store: read once, kept under their checksum.
 
 Apart from initial_weights, since that is code that trains, whose statements are part of every trial's name.
 """

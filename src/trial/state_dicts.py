@@ -40,7 +40,7 @@ def _read(path: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other pickle protocols, which are refused below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a reader that stumbles in a file of another kind raises anything, struct.error too
+    except Exception as error:  # on a file of another kind the readers raise anything, struct.error too
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.filename):
             raise
         raise ValueError(
