@@ -47,6 +47,7 @@ def adopt(settings: Settings) -> None:
     from src.trial.adopted import adopt_weights
     from src.trial.method import dimensions
 
+    # Nothing is trained: the weights are embedded once, on the CPU.
     set_up("cpu", settings.threads)
     manifest = read_manifest(settings.folders.packed(settings.data.name))
     check_protocol(settings.evaluation, manifest)
@@ -54,7 +55,9 @@ def adopt(settings: Settings) -> None:
     store = Path(settings.folders.store)
     criteria = load_criteria(Path(app.CONF) / "criterion", settings.criterion)
     trials = [adopt_weights(Path(path), settings, manifest, store) for path in settings.weights]
+    # All files hold the same model, so the first trial's dimensions are those of all.
     warn_of_refused(criteria, settings.evaluation, dimensions(trials[0].config, manifest.shape))
+    # There is no search space and no sampler: the files themselves are what makes this study this one.
     identity: Config = {
         "adopted": [trial.key for trial in trials],
         "evaluation": files.plain(settings.evaluation),
@@ -67,6 +70,7 @@ def adopt(settings: Settings) -> None:
         device="cpu",
         store=store,
         mlruns=Path(settings.folders.mlruns),
+        # no training, so no checkpoint ever falls due
         checkpoint_seconds=0.0,
     )
     runner = StudyRunner(how, Study(settings.folders.of(settings.study), identity), manifest, len(trials))
@@ -74,6 +78,7 @@ def adopt(settings: Settings) -> None:
         for number, (path, trial) in enumerate(zip(settings.weights, trials, strict=True)):
             runner.run(number, [f"weights={Path(path).name}"], trial)
     finally:
+        # Also after an error: study.json then lists the trials that were measured before it.
         written = runner.close()
         print(f"written: {written}\nnext: python -m src.selection study={settings.study}")
 

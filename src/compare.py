@@ -49,18 +49,28 @@ def compare(settings: Settings) -> None:
 
     pool = _pool(settings)
     pair = [_member(pool, number) for number in settings.trials]
-    known = sorted({column for member in pool.members for snapshot in member.snapshots for column in snapshot.criteria})
+    known = _measured_columns(pool)
     column = settings.column or next((column for column in pair[0].last.criteria if column in known), None)
     check.choice("column", column, known)
     console = make_console()
     console.print(*comparison_tables(*pair))
     rows = [trial_row(member, settings.quality) for member in pair]
+    # A quality curve of one trial alone would compare nothing.
     labelled = all(settings.quality in row.probes for row in rows)
     shown = {f"trial {row.number}": row for row in rows}
     figure = curves_figure(column or "", settings.quality if labelled else None, shown)
     name = f"compare-{'-'.join(str(number) for number in settings.trials)}.svg"
     path = owned.add(Path(settings.folders.report), name, "compare", partial(save, figure))
     console.print(f"written: {path}", highlight=False)
+
+
+def _measured_columns(pool: Pool) -> list[str]:
+    """Every column that some snapshot of some trial has."""
+    columns: set[str] = set()
+    for member in pool.members:
+        for snapshot in member.snapshots:
+            columns.update(snapshot.criteria)
+    return sorted(columns)
 
 
 def _pool(settings: Settings) -> Pool:
@@ -71,6 +81,7 @@ def _pool(settings: Settings) -> Pool:
     if settings.table is not None:
         return read_pool(Path(settings.table), settings.study, probes=True, budgets=True)
     study = StoredStudy(settings.folders.of(settings.study), settings.folders.trusted())
+    # Trials can be compared before src.probe has run, by what is measured without labels.
     probed = (study.folder / "probe.json").exists()
     return judged_pool(study) if probed else unlabelled_pool(study, {})
 

@@ -55,17 +55,20 @@ def sheet(settings: Settings) -> None:
     from src.runtime.figure_style import save, views_figure
     from src.runtime.rng import generator
 
-    build("augmentation", settings.augmentation)  # what the next command would refuse
+    # The recipe's own strength too, which is replaced below: src.train would refuse it only later.
+    build("augmentation", settings.augmentation)
     made: dict[float, Augmentation] = {
         strength: build("augmentation", settings.augmentation | {"strength": strength})
         for strength in settings.strengths
     }
     manifest = read_manifest(Path(settings.folders.data) / settings.data.name)
     packed = open_images(manifest, "pretrain")
+    # Evenly over the split, since copies of one source image lie side by side.
     spread = np.linspace(0, len(packed) - 1, min(settings.images, len(packed))).astype(int)
     images = torch.from_numpy(packed[spread])
 
     def block(views_of: Callable[..., Tensor], count: int) -> np.ndarray:
+        # A fresh generator for each block: the same draws at every strength, so only the strength differs.
         drawn = views_of(images, generator(settings.seed, "sheet"), views=count)
         return np.asarray(drawn.unflatten(0, (count, -1)).transpose(0, 1))
 

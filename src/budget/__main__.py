@@ -7,7 +7,7 @@ from src.runtime import app
 
 
 def budget(settings: Settings) -> None:
-    """Write budget.json of the study and of what confirmed it: each label file's skill of every last snapshot."""
+    """Write budget.json of the study and of what confirmed it: the skill of every trial by each label file."""
     from src.budget.stage import run  # torch and more, which take seconds and --help doesn't need
 
     run(settings)

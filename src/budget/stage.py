@@ -24,7 +24,7 @@ from src.study.tables import budget_table
 
 
 def run(settings: Settings) -> None:
-    """Write budget.json of the study and of what confirmed it: each label file's skill of every last snapshot."""
+    """Write budget.json of the study and of what confirmed it: the skill of every trial by each label file."""
     set_up("cpu", settings.threads)
     folder = settings.folders.of(settings.study)
     repeated = folder.with_name(folder.name + SUFFIX)
@@ -43,10 +43,12 @@ def _budget_study(study: StoredStudy, settings: Settings) -> str:
     scores: dict[str, dict[str, BudgetScore]] = {name: {} for name in budgets}
     console = make_console()
     for entry in track(study.entries, description="scoring", console=console, transient=True):
+        # Collapsed trials too: the report also judges what would have been chosen with them among the choices.
         if entry.trained:
             for name, score in _score(study, entry, budgets, settings).items():
                 scores[name][entry.trial.key] = score
     result = {place.stem: _label_file(place, len(budgets[place.stem].places), scores, settings) for place in places}
+    # A file of your own joins the scores of the others; without one, every file is scored anew.
     kept = read_budgets(study.folder) if settings.file else {}
     files.write_json(path, BudgetFile(BUDGET_FORMAT, study.name, kept | result))
     console.print(budget_table(study, result))
@@ -93,7 +95,8 @@ def _score(study: StoredStudy, entry: Entry, budgets: dict[str, Budget], setting
     for name, few in budgets.items():
         place = np.searchsorted(needed, few.places)
         features = plain[place][:, None]
-        if few.fewest_groups < 2:  # nothing of some class could be held out but views
+        # With one source image of some class, only views of it can be held out.
+        if few.fewest_groups < 2:
             features = views_of(method, images[place], study.manifest, study.protocol, settings.views)
         scored = label_budget(
             features,

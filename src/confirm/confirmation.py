@@ -1,4 +1,4 @@
-"""What is left of a selection's winner once luck is gone: the same rule on freshly seeded trials alone."""
+"""Whether a selection's winner was luck: the same rule once more, on freshly seeded trials alone."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def compare(chosen: Selection, first: Pool, fresh: Pool) -> Confirmation:
     rule = rule_of(fresh, chosen)
     again, why = None, ""
     try:
+        # Without the first trials: they were chosen for a high value, which flatters them (the winner's curse).
         again = rank(fresh, rule, snapshots=chosen.snapshots, draws=chosen.draws, seed=chosen.seed)
     except ValueError as nothing_left:
+        # All fresh trials may have collapsed: that is a result too, not an error.
         why = str(nothing_left)
     lines = _repeated(chosen, rule, first, fresh)
     by_trial = {fresh_trial.trial: line for line in lines for fresh_trial in line.fresh}
@@ -64,6 +66,7 @@ def _repeated(chosen: Selection, rule: Rule, first: Pool, fresh: Pool) -> list[R
     original = {configuration: same[0] for configuration, same in repetitions(first.healthy).items()}
     steps: dict[int, int] = {}
     for line in chosen.ranking:
+        # With snapshots=all a trial has several lines: its first is its best step.
         steps.setdefault(line.number, line.step)
     lines = []
     for configuration, members in repetitions(fresh.members).items():
@@ -79,6 +82,7 @@ def _repeated(chosen: Selection, rule: Rule, first: Pool, fresh: Pool) -> list[R
 def _fall(before: TrialResult, members: list[TrialResult], column: str, sign: int, step: int) -> Fall:
     value = _at(before, column, step)
     healthy = [member for member in members if member.status == "complete"]
+    # A fresh trial that collapsed has no value that means anything; its status stands beside the others.
     values = [now for member in healthy if (now := _at(member, column, step)) is not None]
     if value is None or not values:
         return Fall(value, values)

@@ -29,6 +29,7 @@ def run(settings: Settings) -> None:
         raise ValueError(
             f"trials {', '.join(adopted)} of study {study.name} were adopted: confirm can't train them with other seeds"
         )
+    # The trials' own device and threads: both are part of a trial's name.
     set_up(entries[0].trial.config.device, entries[0].trial.config.threads)
     fresh = _train(study, entries, settings)
     if chosen is None:
@@ -54,6 +55,7 @@ def _show(study: StoredStudy, result: Confirmation) -> None:
 def _selection(study: StoredStudy) -> Selection:
     chosen = read_selection(study.folder)
     check_current(chosen, study)
+    # confirm stands on the side of the label wall that reads no label.
     if any(column.startswith("labels_") for column in chosen.columns):
         raise ValueError(
             f"selection.json of study {study.name} was made with labels, which confirm doesn't read: "
@@ -77,6 +79,7 @@ def _first(study: StoredStudy, chosen: Selection, top: int) -> list[Entry]:
         numbers = taken.setdefault(line.method if len(chosen.winners) > 1 else "", [])
         if line.number not in numbers:
             numbers.append(line.number)
+    # A pick can stand below the first ``top``: it is the cheapest of those tied with the best.
     picked = [winner.number for winner in chosen.winners]
     first = [number for numbers in taken.values() for number in numbers[:top]]
     by_number = {entry.number: entry for entry in study.entries}
@@ -84,8 +87,9 @@ def _first(study: StoredStudy, chosen: Selection, top: int) -> list[Entry]:
 
 
 def _train(study: StoredStudy, entries: list[Entry], settings: Settings) -> StoredStudy:
-    """Carry the fresh trials through as a study of their own; interrupted, the same command goes on."""
+    """Train the fresh trials as a study of their own; interrupted, the same command goes on."""
     wanted = [(entry, seed, reseeded(entry.trial, seed)) for seed in settings.seeds for entry in entries]
+    # A seed that the study trained already would be compared with itself.
     trained = {entry.trial.key: entry.number for entry in study.entries}
     for _, seed, trial in wanted:
         if trial.key in trained:

@@ -44,7 +44,7 @@ def correlation_figure(findings: Findings) -> Figure:
     image = axes.imshow(rho, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(rho):
         if not np.isnan(value):
-            colour = "#fdfdfd" if abs(value) > 0.65 else "#0d0d0d"  # readable on the cell's own
+            colour = "#fdfdfd" if abs(value) > 0.65 else "#0d0d0d"
             axes.text(j, i, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(range(len(pools)), [f"{pool.data}\n{pool.method}" for pool in pools], fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7.5)

@@ -59,8 +59,10 @@ def keep(study: str, settings: Settings) -> None:
     if path.exists():
         facts = read_about(path).facts
         others = [pool for pool in kept_pools(path) if pool.name != study]
+    # Of this pool alone: others of the table may have been trained at another commit.
     tags: Config = {**git_tags()}
     wanted = [pool.study for pool in planned_pools(settings)]
+    # In the plan's order, whichever pool was trained first; then pools that the plan no longer has.
     order = list(dict.fromkeys([*wanted, *(pool.name for pool in others)]))
     pools = sorted([*others, trained_pool(study, settings)], key=lambda pool: order.index(pool.name))
     write_table(path, pools, facts | {study: tags})

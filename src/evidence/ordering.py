@@ -22,6 +22,7 @@ def ways_by_rho(findings: Findings) -> list[str]:
 def label_budgets(findings: Findings) -> list[str]:
     """Label budgets, the smallest first and all labels last."""
     names = [way for way in findings.means["all"] if way.startswith(LABELS)]
+    # By length before name: as text, 10 would come before 5.
     return sorted(names, key=lambda name: (name.endswith("probe"), len(name), name))
 
 
@@ -53,4 +54,5 @@ def _names(values: dict[str, float | None], *, sign: int) -> list[str]:
 
 def _sorted(values: dict[str, float | None], *, sign: int) -> Named:
     known = [(name, value) for name, value in values.items() if value is not None]
+    # By name among equals: the order of keys in the file mustn't decide.
     return sorted(known, key=lambda pair: (sign * pair[1], pair[0]))

@@ -28,6 +28,7 @@ def render(path: Path, findings: Findings, pools: list[Pool]) -> None:
         "labels.svg": figures.labels_figure(findings),
         "quality.svg": figures.quality_figure(findings, pools),
     }.items():
+        # No date, so that drawing it again gives the same bytes.
         figure.savefig(folder / name, facecolor="white", metadata={"Date": None})
     pages = environment(Path(__file__).parent, html=False)
     pages.filters |= {"points": _points, "ratio": _ratio, "signed": _signed, "range": _range}
@@ -46,6 +47,7 @@ def render(path: Path, findings: Findings, pools: list[Pool]) -> None:
     files.write_atomically(path, text.encode())
 
 
+# z in the formats: a number that rounds to -0 is shown as 0.
 def _points(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:z.1f}"
 

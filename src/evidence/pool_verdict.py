@@ -56,6 +56,7 @@ def judge_pool(
         half=half,
         configurations=sample.configurations,
         trials=len(sample.trials),
+        # the default configuration was proposed, not drawn
         random=len(repetitions(pool.members)) - (pool.default is not None),
         collapsed=len(collapsed),
         best_collapsed=max((float(member.last.right[quality].mean()) for member in collapsed), default=None),
@@ -85,6 +86,7 @@ def judged_columns(pool: Pool) -> list[str]:
 
 
 def _draws(way: WayOfChoosing, contest: Contest) -> Verdicts:
+    # Only label budgets have several choosers, and none of them is in DRAWN.
     (chooser,) = way.choosers(contest.sample)
     return verdicts(chooser(contest.drawn.mix), contest.drawn.on_a, contest.drawn.on_b)
 
@@ -101,6 +103,7 @@ def _space(way: WayOfChoosing) -> str:
         return ""
     if len(way.rule.columns) > 1:
         return "several"
+    # A loss is measured on neither space.
     return way.rule.spaces[0] if way.rule.spaces else "loss"
 
 
@@ -126,6 +129,7 @@ def _minus(ours: float | None, theirs: float | None) -> float | None:
 
 def _knobs(sample: ResampledPool, score: Floats, quality: Floats) -> dict[str, KnobRho]:
     """Each varied knob beside the rule's score and quality, both (configurations,)."""
+    # A configuration's seeds have the same knobs: its first trial stands for them.
     of = sample.configuration.tolist()
     first = [sample.trials[of.index(configuration)] for configuration in range(sample.configurations)]
     rhos = {}

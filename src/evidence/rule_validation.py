@@ -36,6 +36,7 @@ def findings(pools: list[Pool], table: list[Pool], settings: Settings) -> Findin
     sets = _search(pools, table, settings)
     judged = []
     for place, pool in enumerate(pools):
+        # A rule tuned on another round's table has seen no trial of this one: there is no half to hold out.
         held_out = not table and pool.data == settings.rule.tuned_on
         judged.append(_judged(place, with_rule(pool, sets[0].columns), held_out, settings))
     means = _means(judged, settings.seen)
@@ -82,17 +83,18 @@ def _judged(place: int, pool: Pool, held_out: bool, settings: Settings) -> Judge
     healthy, finished = pool.healthy, pool.finished
     if held_out:
         healthy, finished = judged_half(pool, healthy), judged_half(pool, finished)
+    # On the whole pool: losses take no part in the search, so nothing was tuned on either half.
     trust = loss_trust(pool.healthy, settings.quality, resampled=settings.resamples, seed=settings.seed)
     return judge_pool(
         pool,
-        _arena(healthy, place, settings),
-        _arena(finished, place, settings),
+        _contest(healthy, place, settings),
+        _contest(finished, place, settings),
         half="held-out half" if held_out else "all",
         loss=stated(pool.methods[0], trust),
     )
 
 
-def _arena(members: list[TrialResult], place: int, settings: Settings) -> Contest:
+def _contest(members: list[TrialResult], place: int, settings: Settings) -> Contest:
     """A seed for each pool: their draws of configurations are independent."""
     return contest(
         members,
@@ -108,6 +110,7 @@ def _means(judged: list[JudgedPool], seen: list[str]) -> Means:
     by_data: dict[str, list[JudgedPool]] = {}
     for pool in judged:
         by_data.setdefault(pool.verdict.data, []).append(pool)
+    # Without studies that were looked at while criteria were written.
     unseen = [pool for pool in judged if pool.verdict.study not in seen]
     groups = {"all": judged} | by_data | {"unseen": unseen}
     ways = list(dict.fromkeys(way for pool in judged for way in pool.verdict.ways))
@@ -142,6 +145,7 @@ def _mean(values: list[float | None]) -> float | None:
 def _interval(values: list[float | None], draws: list[Floats]) -> Interval | None:
     """None where the mean is over other pools than the draws are of."""
     known = [value for value in values if value is not None]
+    # nanmean draw by draw: a pool whose draw chose nothing drops out of that draw's mean.
     return interval(means_of(np.array(draws), 0)) if draws and len(draws) == len(known) else None
 
 

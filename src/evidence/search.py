@@ -16,6 +16,7 @@ from src.study.pool import Floats, Pool, TrialResult
 
 def tuning_half(pool: Pool, members: list[TrialResult]) -> list[TrialResult]:
     """Every second random configuration: those first proposed with an odd number."""
+    # Trial 0, the default configuration, stays with the even ones: no rule is tuned on it.
     return [member for member in members if _first_number(pool, member) % 2 == 1]
 
 
@@ -25,6 +26,7 @@ def judged_half(pool: Pool, members: list[TrialResult]) -> list[TrialResult]:
 
 
 def _first_number(pool: Pool, member: TrialResult) -> int:
+    # Over all members: a configuration whose first trial collapsed stays in the half that it was proposed in.
     return min(other.number for other in pool.members if other.configuration == member.configuration)
 
 
@@ -57,7 +59,8 @@ def search(pools: list[Pool], tuning: list[list[TrialResult]], *, quality: str, 
         truth = sample.means(sample.right).mean(1)  # (configurations,)
         scores = np.stack([ranks[:, chosen].mean(1) for chosen in sets])
         rho = correlations(scores, np.broadcast_to(truth, scores.shape))[1]
-        total += np.nan_to_num(rho) / len(samples)  # columns that don't vary order nothing
+        # A set whose columns don't vary in a pool has no correlation there: it orders nothing, which counts as 0.
+        total += np.nan_to_num(rho) / len(samples)
     order = sorted(range(len(sets)), key=lambda i: (-total[i], len(sets[i]), i))
     return [FoundRule([everywhere[place] for place in sets[i]], float(total[i])) for i in order]
 
@@ -73,10 +76,12 @@ def _ranks(pool: Pool, sample: ResampledPool, columns: list[str]) -> Floats:
     values = np.stack([scores_of(pool, sample, column) for column in columns], axis=1)
     better = (values[:, None, :] > values[None]).sum(1)
     equal = (values[:, None, :] == values[None]).sum(1)
+    # SciPy's average ranks minus 0.5, the same order as consensus gives.
     return np.asarray(better + 0.5 * equal)
 
 
 def scores_of(pool: Pool, sample: ResampledPool, rule: str) -> Floats:
     """(configurations,): scores by a rule or a column, higher is better, over all seeds as they are."""
-    as_it_is = sample.means(np.eye(len(sample.trials)))[None]  # the one draw in which every seed counts alike
+    # The one draw in which every seed counts alike.
+    as_it_is = sample.means(np.eye(len(sample.trials)))[None]
     return np.asarray(rule_chooser(sample, make_rule(pool, rule))(as_it_is)[0])

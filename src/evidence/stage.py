@@ -27,7 +27,8 @@ def run(settings: Settings) -> None:
 def _train(settings: Settings, console: Console) -> None:
     missing = missing_pools(settings)
     if missing:
-        prepare(missing, settings)  # a dry run reads the data
+        # First, since a dry run reads the data.
+        prepare(missing, settings)
         print_cost(missing, settings, console)
     for pool in missing:
         carry(pool, settings)

@@ -1,4 +1,4 @@
-"""Trains the pools of a round: says what each would cost, then carries each through the stages."""
+"""Trains the pools of a round: says what each would cost, then takes each through the stages."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def print_cost(pools: list[PlannedPool], settings: Settings, console: Console) -
     console.print(f"{len(pools)} pools to train; asking each what it costs", highlight=False)
     tflops = hours = 0.0
     for pool in pools:
-        foretold = _forecast(pool, settings)
-        tflops += foretold.flops / 1e12
-        hours += foretold.seconds / 3600
-        cost = f"{foretold.flops / 1e12:.1f} TFLOP, {foretold.seconds / 60:.0f} minutes"
+        forecast = _forecast(pool, settings)
+        tflops += forecast.flops / 1e12
+        hours += forecast.seconds / 3600
+        cost = f"{forecast.flops / 1e12:.1f} TFLOP, {forecast.seconds / 60:.0f} minutes"
         console.print(f"  {pool.study}: {cost}", highlight=False)
     repeated = "; more seeds of the upper half add about half of that each" if settings.seeds else ""
     console.print(
@@ -49,23 +49,27 @@ def _forecast(pool: PlannedPool, settings: Settings) -> ForecastFile:
 
 
 def carry(pool: PlannedPool, settings: Settings) -> None:
-    """Train, probe and repeat one pool; whatever the store has is read back."""
+    """Train, probe and repeat one pool; what the store already has isn't trained again."""
     study = pool.study
     _stage(settings, "train", "-m", *_chosen(pool))
-    _stage(settings, "probe", f"study={study}", "threads=1")  # whose best half is repeated
+    # Probed before it is repeated, since the labels of val say which half is the better one.
+    _stage(settings, "probe", f"study={study}", "threads=1")
     if settings.seeds:
         numbers = better_half(trained_pool(study, settings).members, settings)
         _stage(settings, "confirm", f"study={study}", f"trials={_listed(numbers)}", f"seeds={_listed(settings.seeds)}")
-        _stage(settings, "probe", f"study={study}", "threads=1")  # and these with the repetitions
+        # Once more, now with the repetitions.
+        _stage(settings, "probe", f"study={study}", "threads=1")
     _stage(settings, "budget", f"study={study}", "threads=1")
 
 
 def better_half(members: list[TrialResult], settings: Settings) -> list[int]:
     """The numbers of a pool's better half by quality on val, broken trials counted as worse than all others."""
+    # An earlier run of this command may have left repetitions, which aren't repeated themselves.
     first = [member for member in members if member.seed not in settings.seeds]
     healthy = [member for member in first if member.status == "complete"]
     healthy.sort(key=lambda member: -float(member.last.right[settings.quality].mean()))
-    return [member.number for member in healthy[: -(-len(first) // 2)]]  # half of an odd number is rounded up
+    half = (len(first) + 1) // 2
+    return [member.number for member in healthy[:half]]
 
 
 def _chosen(pool: PlannedPool) -> list[str]:

@@ -47,6 +47,7 @@ class Split:
 
 def trial_features(trial: Trial, step: int, splits: list[Split]) -> dict[str, Float[Tensor, "n d"]]:
     """h of each split under a snapshot, from the cache where it is the trial's last."""
+    # Part of the file's name: a data set packed anew has other features.
     checksums = "".join(split.manifest.splits[split.name].checksum for split in splits)
     path = trial.folder / "features" / f"{step:07d}-{files.fingerprint(checksums)}.safetensors"
     if path.exists():
@@ -67,8 +68,8 @@ def score(
     return {name: as_record(build("probe", probe.score)(fitted, scored)) for name, probe in wanted.items()}
 
 
-def as_record(found: Score) -> ProbeScore:
+def as_record(result: Score) -> ProbeScore:
     """A probe's numbers and, where it classifies images, which were right."""
-    if found.right is None:
-        return ProbeScore(found.numbers)
-    return ProbeScore(found.numbers, "".join("1" if right else "0" for right in found.right.tolist()))
+    if result.right is None:
+        return ProbeScore(result.numbers)
+    return ProbeScore(result.numbers, "".join("1" if right else "0" for right in result.right.tolist()))

@@ -1,4 +1,4 @@
-"""Full fine-tuning with labels: how good a start the weights are, where frozen probes ask what they already tell."""
+"""Full fine-tuning with labels: how good a start the weights are. Frozen probes ask what the features already hold."""
 
 from __future__ import annotations
 
@@ -42,10 +42,12 @@ def finetune(
     check_enough(len(images), how)
     encoder = copy.deepcopy(encoder).requires_grad_()
     device = next(encoder.parameters()).device
+    # The head has an output for each class that occurs: class numbers may have gaps.
     known, truth = classes.unique(return_inverse=True)
     features = encoder.features
     assert isinstance(features, int)
-    head = nn.utils.skip_init(nn.Linear, features, len(known), device=device)  # no draw from the global generator
+    # It starts at 0, so nothing is drawn from the global generator.
+    head = nn.utils.skip_init(nn.Linear, features, len(known), device=device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
 
@@ -59,8 +61,10 @@ def finetune(
     encoder.eval()
     with torch.no_grad():
         scores = torch.cat([logits(chunk) for chunk in scored_images.split(CHUNK)]).cpu()
+    # argmax gives a class for NaN too: a diverged run would pass for a bad encoder.
     if not torch.isfinite(scores).all():
         raise ValueError(f"fine-tuning diverged: lower finetune.learning_rate, {how.learning_rate:g}")
+    # A class that was never fitted can't be predicted: its images count as wrong.
     right = known[scores.argmax(1)] == scored_classes
     return Score({"top1": float(right.double().mean())}, right)
 
@@ -81,6 +85,7 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         index = batch_indices(step, count=len(images), batch_size=how.batch_size, seed=how.seed)
+        # Dropout draws by step, so the result doesn't depend on what ran before.
         with global_generator(how.seed, "finetune dropout", step):
             loss = F.cross_entropy(logits(images[index]), truth[index.to(truth.device)])
         optimizer.zero_grad()

@@ -30,6 +30,7 @@ def score_baselines(
     study: StoredStudy, reference: StoredStudy | None, labels: Labels, probes: Mapping[str, ProbeDefinition]
 ) -> dict[str, ProbeScores]:
     """Raw pixels, the study's encoder untrained, and the supervised reference where there is one."""
+    # One untrained encoder for the study, of its first trial's model: where models are swept, others have none.
     untrained = build_method(study.entries[0].trial.config, study.manifest.shape).eval().encoder
     features = {
         "raw pixels": [split.pixels() for split in labels.both],

@@ -21,7 +21,8 @@ from src.study.stored import StoredStudy, check_current
 from src.study.tables import probe_table
 from src.tracking.mirror import StudyMirror
 
-JUDGES = ("linear", "knn")  # the probes that the report may judge by, which needs them at every snapshot
+# The probes that the report may judge by: to judge the loss and the choice of an epoch it needs them on every snapshot.
+JUDGES = ("linear", "knn")
 
 
 def run(settings: Settings) -> None:
@@ -37,6 +38,7 @@ def run(settings: Settings) -> None:
         check.choice(f"probe.{name}.snapshots", one.snapshots, ("all",) if name in JUDGES else ("last", "all"))
     _probe_study(study, settings, tuned, _reference(study, with_labels))
     if (repeated / "study.json").exists():
+        # finetune.trials are numbers of the study itself, and the supervised reference is listed there once.
         _probe_study(StoredStudy(repeated, study.trusted), settings, [], None)
     make_console().print(f"next: {_next(study)}", highlight=False)
 
@@ -66,6 +68,7 @@ def _probe_study(study: StoredStudy, settings: Settings, tuned: list[int], refer
     check_replaceable(path, ProbeFile, "probe")
     labels, mirror = Labels(study), StudyMirror(study)
     probes = {name: ProbeDefinition(one.score, one.snapshots) for name, one in settings.probe.items()}
+    # Before the first trial is probed, not after all of them.
     if tuned:
         check_enough(len(labels.fitted.images), settings.finetune)
     trials = {}

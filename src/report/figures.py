@@ -112,7 +112,8 @@ def curves_figure(column: str, quality: str | None, shown: Mapping[str, TrialRow
         curves[f"{quality} top-1 on val"] = lambda point: point.quality
     points = [point for trial in shown.values() for point in trial.over_training]
     known = [title for title, value in curves.items() if any(value(point) is not None for point in points)]
-    titles = known or ["training loss"]  # of a label budget there is no curve
+    # A rule by a label budget alone has no curve: it is measured at the end.
+    titles = known or ["training loss"]
     figure = Figure(figsize=(9.6, 3.1), layout="constrained")
     for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
         for colour, (name, trial) in zip((ORANGE, BLUE, GREEN, GRAY), shown.items(), strict=False):
@@ -135,7 +136,8 @@ def parting_figure(trials: list[TrialRow]) -> Figure:
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")
     axes = figure.subplots()
     wrong = total = 0
-    for before, after in itertools.chain.from_iterable(itertools.pairwise(t.over_training) for t in trials):
+    steps = itertools.chain.from_iterable(itertools.pairwise(trial.over_training) for trial in trials)
+    for before, after in steps:
         if before.loss is None or after.loss is None or before.quality is None or after.quality is None:
             continue
         rise = (after.loss - before.loss) / max(abs(before.loss), 1e-12)
@@ -153,27 +155,30 @@ def parting_figure(trials: list[TrialRow]) -> Figure:
 def importance_figure(knobs: Mapping[str, Importance]) -> Figure:
     """Importance of each knob (columns) for each measured value (rows), each row over its own largest."""
     names = list(next(iter(knobs.values())).knobs)
-    values = np.array([[max(found.knobs[name], 0.0) for name in names] for found in knobs.values()])
-    known = np.array([[found.r2 > 0] for found in knobs.values()])
-    shade = np.where(known, values / np.maximum(values.max(1, keepdims=True), 1e-9), 0.0)
+    # Below 0 a shuffle lowered the error by chance: no importance.
+    values = np.array([[max(importance.knobs[name], 0.0) for name in names] for importance in knobs.values()])
+    learned = np.array([[importance.r2 > 0] for importance in knobs.values()])
+    shade = np.where(learned, values / np.maximum(values.max(1, keepdims=True), 1e-9), 0.0)
     figure = Figure(figsize=(3.6 + 0.75 * len(names), 1.2 + 0.26 * len(knobs)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for i, found in enumerate(knobs.values()):
+    for i, importance in enumerate(knobs.values()):
         for j, name in enumerate(names):
             colour = "#fdfdfd" if shade[i, j] > DARK else "#0d0d0d"
-            text = f"{found.knobs[name]:.2f}" if found.r2 > 0 else "–"
+            text = f"{importance.knobs[name]:.2f}" if importance.r2 > 0 else "–"
             axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
     axes.set_xticks(range(len(names)), names, fontsize=7.5, rotation=20, ha="right")
-    axes.set_yticks(range(len(knobs)), [_head(target, found) for target, found in knobs.items()], fontsize=7.5)
+    axes.set_yticks(range(len(knobs)), [_head(*item) for item in knobs.items()], fontsize=7.5)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
 
 
-def _head(target: str, found: Importance) -> str:
-    agrees = "" if found.agreement is None or target == "quality" else f", agrees {found.agreement:+.2f}"
-    return f"{target} (R² {found.r2:+.2f}{agrees})"
+def _head(target: str, importance: Importance) -> str:
+    # Quality agrees with itself.
+    compared = importance.agreement is not None and target != "quality"
+    agrees = f", agrees {importance.agreement:+.2f}" if compared else ""
+    return f"{target} (R² {importance.r2:+.2f}{agrees})"
 
 
 def slices_figure(numbers: ReportNumbers, names: Sequence[str]) -> Figure:
@@ -212,7 +217,8 @@ def parallel_figure(numbers: ReportNumbers, names: Sequence[str]) -> Figure:
     columns = [_unit(_placed([trial.knobs.get(name) for trial in trials])) for name in names]
     lines = np.stack([*columns, _unit(heights)], axis=1)  # (trials, axes)
     count = len(names) + 1
-    order = np.argsort(heights)  # the best on top
+    # The best are drawn last, on top of the others.
+    order = np.argsort(heights)
     paths = [np.column_stack([range(count), lines[i]]) for i in order]
     bundle = LineCollection(paths, array=heights[order], cmap=MAP, lw=1.3)
     figure = Figure(figsize=(9.6, 3.4), layout="constrained")
@@ -242,7 +248,7 @@ def _unit(column: Floats) -> Floats:
 
 
 def budget_figure(budget: list[SpentPoint], rule: str, quality: str) -> Figure:
-    """Quality of the rule's pick among the trials so far, and of the best, against compute spent."""
+    """Quality of the rule's pick among the trials so far, and of the best, against what they cost."""
     figure = Figure(figsize=(5.4, 3.4), layout="constrained")
     axes = figure.subplots()
     x = [point.tflops for point in budget]

@@ -1,4 +1,4 @@
-"""Which knobs matter: a forest from configurations to a measured value, judged where it hasn't looked."""
+"""Which knobs matter: a forest from configurations to a measured value, judged on those it wasn't fitted to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from src.report.numbers import Importance
 from src.study.pool import Floats, TrialResult
 
 FOLDS, TREES, SHUFFLES = 5, 50, 20
-FEWEST = 10  # configurations
+FEWEST = 10  # configurations: two in each fold
 STRONGEST = 3  # pairs
 LOGARITHMIC = 30  # a knob whose largest value is so many times its smallest is taken on a log scale
 
@@ -20,6 +20,7 @@ LOGARITHMIC = 30  # a knob whose largest value is so many times its smallest is 
 def varied(members: list[TrialResult]) -> list[str]:
     """The knobs that differ between the members, in the order of the configuration."""
     names = dict.fromkeys(name for member in members for name in member.knobs)
+    # As text, since a knob can be a list, which a set can't hold.
     return [name for name in names if len({str(member.knobs.get(name)) for member in members}) > 1]
 
 
@@ -33,6 +34,7 @@ def encoded(members: list[TrialResult], names: list[str]) -> Floats:
             if column.min() > 0 and column.max() / column.min() > LOGARITHMIC:
                 column = np.log10(column)
         else:
+            # In alphabetical order, which a forest doesn't mind: it can split off any code.
             column = np.unique([str(value) for value in values], return_inverse=True)[1].astype(float)
         columns.append(column)
     return np.stack(columns, axis=1)
@@ -59,6 +61,7 @@ def importance(members: list[TrialResult], target: Floats, *, seed: int, pairs: 
         f"{names[i]} x {names[j]}": float(together - mean[i] - mean[j])
         for (i, j), together in zip(couples, mean[len(names) :], strict=True)
     }
+    # By size: a pair can also bring less than the sum of its knobs.
     strongest = sorted(excess.items(), key=lambda item: -abs(item[1]))[:STRONGEST]
     return Importance(
         r2=float(1 - (residual**2).mean() / target.var()),
@@ -73,6 +76,8 @@ def _rises(
     x: Floats, target: Floats, own: list[str], groups: list[tuple[int, ...]], seed: int
 ) -> tuple[Floats, Floats]:
     """(folds, groups): the rise of the squared error when a group of columns is shuffled; (members,): residuals."""
+    # Not scikit-learn's permutation_importance: it shuffles one column at a time, and only among the held-out members.
+    # One generator for all folds: kept reports depend on the order of draws.
     rng = np.random.default_rng(seed)
     rises, residual = np.zeros((FOLDS, len(groups))), np.zeros(len(target))
     folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
@@ -82,6 +87,7 @@ def _rises(
         shuffled = np.tile(x[held], (len(groups), SHUFFLES, 1, 1))
         for g, group in enumerate(groups):
             for s in range(SHUFFLES):
+                # From the fitted members: permuting two or three held-out ones would often change nothing.
                 shuffled[g, s][:, group] = x[fitted][rng.integers(len(fitted), size=len(held))][:, group]
         predicted = forest.predict(shuffled.reshape(-1, x.shape[1])).reshape(len(groups), SHUFFLES, len(held))
         rises[fold] = ((target[held] - predicted) ** 2).mean((1, 2)) - (residual[held] ** 2).mean()

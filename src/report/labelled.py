@@ -21,6 +21,7 @@ def judged_pool(study: StoredStudy) -> Pool:
     group = read_labels(study.manifest, "val")["group"]
     pool = labelled_pool(study, probed, group, read_budgets(study.folder))
     again = repeated(study)
+    # Repeated but not probed: the report judges the first trials alone.
     if again is None or not (again.folder / "probe.json").exists():
         return pool
     return joined(pool, labelled_pool(again, _read_scores(again, study.name), group, read_budgets(again.folder)))

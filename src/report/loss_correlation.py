@@ -20,10 +20,12 @@ def loss_trust(members: list[TrialResult], quality: str, *, resampled: int, seed
     """
     runs = [member for member in members if member.snapshots and _has_both(member, quality)]
     within = np.array([_within(member, quality) for member in runs], dtype=float)
+    # Minus the loss, so that like every criterion higher is better.
     loss = np.array([-_loss(member.last) for member in runs])
     truth = np.array([member.last.probes[quality]["top1"] for member in runs])
     draws = _resampled(runs, resampled, seed)
     known = within[~np.isnan(within)]
+    # A rank correlation of fewer than three trials says nothing.
     between = _rho(loss[None], truth[None])[0] if len(runs) > 2 else np.nan
     return LossTrust(
         within=float(known.mean()) if len(known) else None,
@@ -45,17 +47,21 @@ def _has_both(member: TrialResult, quality: str) -> bool:
 
 
 def _loss(snapshot: Snapshot) -> float:
+    # None doesn't get here: _has_both has left such trials out.
     return float(snapshot.loss or 0.0)
 
 
 def _resampled(runs: list[TrialResult], count: int, seed: int) -> NDArray[np.int64]:
     """(count, configurations) places in ``runs``: configurations drawn with replacement, and one seed of each."""
     rng = np.random.default_rng(seed)
+    # By identity: a trial holds dictionaries and can't be hashed.
     places = {id(member): place for place, member in enumerate(runs)}
     own = [[places[id(member)] for member in same] for same in repetitions(runs).values()]
     drawn = np.zeros((count, len(own)), dtype=np.int64)
+    if not own:
+        return drawn
     for draw in drawn:
-        draw[:] = [rng.choice(own[c]) for c in rng.integers(len(own), size=len(own))] if own else []
+        draw[:] = [rng.choice(own[c]) for c in rng.integers(len(own), size=len(own))]
     return drawn
 
 

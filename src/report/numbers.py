@@ -51,6 +51,7 @@ def _sorted_out(row: JsonValue) -> object:
     verdict = {key: value for key, value in row.items() if key not in ROW}
     if own.get("with_collapsed") == {}:
         own["with_collapsed"] = None
+    # Rows of columns have the key, even where it is null; its presence says which kind a row is.
     return {"noise_floor": None} | own | {"judged": verdict or None, "is_column": "noise_floor" in row}
 
 
@@ -334,6 +335,7 @@ class ReportNumbers:
 
 def as_kept(numbers: ReportNumbers) -> dict[str, object]:
     """What metrics.json holds; ``records.read`` makes it the same numbers again."""
+    # Left out rather than null: a file of a study without labels has no such keys.
     absent = [name for name in ("loss", "choosing", "budget") if getattr(numbers, name) is None]
     kept = {name: value for name, value in _by_name(numbers).items() if name not in absent}
     if numbers.choosing is not None:

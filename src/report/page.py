@@ -17,9 +17,11 @@ from src.study.tables import shorten
 def render(numbers: ReportNumbers, figures: dict[str, Path]) -> str:
     """The page as HTML with its figures inside."""
     pages = environment(Path(__file__).parent, html=True)
+    # z: a number that rounds to -0 is shown as 0.
     pages.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:z.1f}"
     pages.filters["ratio"] = lambda value: "–" if value is None else f"{value:z.2f}"
     pages.filters["short"] = shorten
+    # The minus sign is as wide as the plus; the page's script turns it back where it sorts.
     pages.filters["signed"] = lambda value: "–" if value is None else f"{value:+z.2f}".replace("-", "−")
     pages.filters["labels_of"] = lambda name: LABELS + name
     pages.filters["figures"] = lambda value: "–" if value is None else f"{value:.4g}"
@@ -28,7 +30,8 @@ def render(numbers: ReportNumbers, figures: dict[str, Path]) -> str:
 
 
 def _inline(path: Path) -> Markup:
-    if path.suffix == ".svg":  # as part of the page its lines and words take the page's colour, light or dark
+    # As part of the page, an SVG's lines and words take the page's colour, light or dark.
+    if path.suffix == ".svg":
         text = path.read_text()
         return Markup(text[text.index("<svg") :].replace(INK, "currentColor"))
     content = base64.b64encode(path.read_bytes()).decode()

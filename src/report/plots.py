@@ -75,11 +75,11 @@ def _of_choosing(numbers: ReportNumbers, quality: str, method: str, choosing: Ch
 
 def panels(rows: Sequence[Way], columns: Sequence[str]) -> list[Way]:
     """The measured columns: the rule's own, then the field's usual ones, then those that order the trials best."""
-    taus = {
-        way.name: way.judged.tau
-        for way in rows
-        if way.is_column and not way.name.startswith(LABELS) and way.judged is not None and way.judged.tau is not None
-    }
+    taus = {}
+    for way in rows:
+        measured = way.is_column and not way.name.startswith(LABELS)
+        if measured and way.judged is not None and way.judged.tau is not None:
+            taus[way.name] = way.judged.tau
     first = [column for column in dict.fromkeys([*columns, *KNOWN]) if column in taus]
     rest = sorted((name for name in taus if name not in first), key=lambda name: -taus[name])
     ways = {way.name: way for way in rows}
@@ -120,7 +120,8 @@ def _of_store(study: StoredStudy, numbers: ReportNumbers, seed: int) -> dict[str
 
 def _sheet(study: StoredStudy, trial: Trial, seed: int) -> Figure:
     packed = open_images(study.manifest, "pretrain")
-    spread = np.linspace(0, len(packed) - 1, SHEET_IMAGES).astype(int)  # copies of one source lie side by side
+    # Evenly over the split, since copies of one source image lie side by side.
+    spread = np.linspace(0, len(packed) - 1, SHEET_IMAGES).astype(int)
     images = torch.from_numpy(packed[spread])
     recipe: Augmentation = build("augmentation", trial.config.augmentation)
     views = recipe(images, generator(seed, "sheet"), views=SHEET_VIEWS).unflatten(0, (SHEET_VIEWS, -1)).transpose(0, 1)

@@ -1,4 +1,4 @@
-"""Judges ways of choosing against labelled quality: regret, rank correlation, and how far chance reaches.
+"""Judges ways of choosing against labelled quality: regret and rank correlation, with their intervals.
 
 Whatever is chosen by quality (the oracle, the worst) is chosen on one half of the source images and scored on the
 other.
@@ -33,12 +33,15 @@ def rule_chooser(sample: ResampledPool, rule: Rule) -> Chooser:
     unknown = np.isnan(values)
 
     def choose(mix: Floats) -> Floats:
+        # 0 stands in for unknown values: NaN would spread to draws that give them no weight.
         drawn = mix @ np.where(unknown, 0.0, values)
+        # Equal means must tie before they are ranked.
         drawn = np.stack([settled(column) for column in np.moveaxis(drawn, -1, 0)], axis=-1)
         missing = np.any(mix @ unknown > 0, axis=2)
         if rule.combine is None:
             return np.where(missing, np.nan, drawn[:, :, 0])
         scores = np.full(missing.shape, np.nan)
+        # Draw by draw: a mean rank is relative to the configurations that were drawn.
         for b in range(len(drawn)):
             known = ~missing[b]
             if known.any():
@@ -92,6 +95,7 @@ def verdicts(scores: Floats, on_a: Floats, on_b: Floats) -> Verdicts:
     share = _share_of_pick(scores)
     rows = np.arange(len(scores))
     regret, spread, random = (np.zeros(len(scores)) for _ in range(3))
+    # Both ways round, so that every source scores once.
     for chosen_on, scored_on in ((on_a, on_b), (on_b, on_a)):
         oracle = scored_on[rows, chosen_on.argmax(1)]
         regret += (oracle - (share * scored_on).sum(1)) / 2
@@ -99,7 +103,8 @@ def verdicts(scores: Floats, on_a: Floats, on_b: Floats) -> Verdicts:
         random += (oracle - scored_on.mean(1)) / 2
     mean = (on_a + on_b) / 2
     tau, rho = correlations(scores, mean)
-    blank = np.where(np.isnan(scores).all(1), np.nan, 0.0)  # nothing was chosen
+    # Added to a figure it makes NaN of the draws in which nothing was chosen.
+    blank = np.where(np.isnan(scores).all(1), np.nan, 0.0)
     return Verdicts(
         tau=tau,
         rho=rho,
@@ -117,12 +122,14 @@ def _share_of_pick(scores: Floats) -> Floats:
     """(b, c): 1 for what is picked, equal parts of it for several with the highest score."""
     highest = np.where(np.isnan(scores), -np.inf, scores).max(1, keepdims=True)
     best = (scores == highest).astype(float)
+    # A draw in which nothing has a score picks nothing.
     return np.asarray(best / np.maximum(best.sum(1, keepdims=True), 1))
 
 
 def _is_top(quality: Floats) -> NDArray[np.bool_]:
     """(b, c): whether a configuration is among the best tenth of its draw."""
     better = (quality[:, None, :] > quality[:, :, None]).sum(2)  # configurations better than each
+    # At least one, however small the pool.
     return np.asarray(better < max(1, round(TOP * quality.shape[1])))
 
 
@@ -131,6 +138,7 @@ def correlations(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
     Both from the signs of pairwise differences: their row sums are centred ranks, ties averaged.
     """
+    # All draws at once, each with its own gaps; the tests hold it against SciPy's kendalltau and spearmanr.
     known = ~np.isnan(x)
     pairs = known[:, :, None] & known[:, None, :]
     filled = np.where(known, x, 0.0)
@@ -169,7 +177,8 @@ def judge(choosers: list[Chooser], whole: Draws, drawn: Draws) -> Judged | None:
         over_range_interval=interval(spread.over_range),
         over_random=_ratio(regret, point.random),
         over_random_interval=interval(spread.over_random),
-        top=mean_of(spread.top),  # of one pool it is 0 or 1: the share of resamples says more
+        # of the pool itself it is 0 or 1: the share of resamples says more
+        top=mean_of(spread.top),
         pick=_only_pick([one[0] for one in scores]),
     )
 
@@ -210,6 +219,7 @@ def _in_words(budget: str) -> str:
 
 def means_of(values: Floats, axis: int) -> Floats:
     """The means along an axis of what is known; NaN where nothing is."""
+    # NumPy warns of a mean of nothing, which here is an answer.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmean(values, axis=axis))

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from src.study.pool import Floats, TrialResult
 
-DIGITS = 12  # of a mean that count
+# How many digits of a mean count: processors add in different orders, which changes the sixteenth, and two equal
+# configurations must tie on all of them.
+DIGITS = 12
 
 
 class ResampledPool(NamedTuple):
@@ -66,10 +68,12 @@ def resamples(sample: ResampledPool, *, count: int, seed: int) -> Draws:
 
     One seed gives every way of choosing the same draws: their differences are paired.
     """
+    # Sources, then configurations and seeds, from one generator: the kept evidence depends on this order of draws.
     rng = np.random.default_rng(seed)
     sources = sample.right.shape[1]
     weights = []
     for _ in range(count):
+        # Halved first, then drawn: a source in both halves would score the oracle on what chose it.
         halves = [rng.choice(half, size=len(half)) for half in np.array_split(rng.permutation(sources), 2)]
         weights.append([np.bincount(half, minlength=sources) / len(half) for half in halves])
     scored = np.einsum("ts,bhs->hbt", sample.right, np.array(weights), optimize=True)

@@ -46,6 +46,7 @@ def open_seal(
     picks = _picks(chosen, confirmation)
     test = study.manifest.splits.test.checksum
     key = files.fingerprint({"selection": chosen, "picks": picks, "probe": of_images, "test": test})
+    # Two reports at once would open the seal twice: the second waits and reads the first one's line.
     with files.locked(ledger.with_suffix(".lock")):
         entries = read_ledger(ledger)
         for entry in entries:
@@ -90,7 +91,8 @@ def read_ledger(ledger: Path) -> list[SealEntry]:
     if not ledger.exists():
         return []
     content = ledger.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]  # a line that a crash cut off is no opening: nobody saw its scores
+    # A line that a crash cut off is no opening: nobody saw its scores.
+    whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         files.write_atomically(ledger, whole)
     cure = "restore the ledger of test openings from a backup"
@@ -103,6 +105,7 @@ def _append(ledger: Path, entry: SealEntry) -> None:
     with ledger.open("a") as file:
         file.write(json.dumps(files.plain(entry), sort_keys=True) + "\n")
         file.flush()
+        # On disk before anybody sees a score: an opening can't be lost.
         os.fsync(file.fileno())
 
 
@@ -151,9 +154,9 @@ class Sealed:
 
     def _right(self, bank: Tensor, queries: Tensor) -> Right:
         """What probes fitted on the first features, of the probe split, make of the second, of test."""
-        found = score(self.probes, self.fitted.labelled(bank), self.test.labelled(queries), last=True)
+        results = score(self.probes, self.fitted.labelled(bank), self.test.labelled(queries), last=True)
         group = self.test.groups.numpy()
-        return {name: by_group(_as_flags(result.right or ""), group) for name, result in found.items()}
+        return {name: by_group(_as_flags(result.right or ""), group) for name, result in results.items()}
 
 
 def _as_flags(right: str) -> np.ndarray:

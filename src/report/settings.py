@@ -13,7 +13,8 @@ from src.runtime.settings import Folders, Name, Natural, Place, Positive, Qualit
 
 
 def _web_address(value: str) -> str:
-    if re.fullmatch(r"https?://[^\s\"'<>]+", value) is None:  # it becomes part of the page's links
+    # It becomes part of the page's links: no other scheme, and nothing that ends an attribute.
+    if re.fullmatch(r"https?://[^\s\"'<>]+", value) is None:
         raise ValueError("must be an address that begins with http:// or https://")
     return value
 

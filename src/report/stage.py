@@ -33,6 +33,7 @@ def run(settings: Settings) -> None:
     if settings.study is None:
         raise app.study_needed(settings.folders.runs, settings.table)
     target = owned.Target(folder.parent, (folder.name,), "report", "choose folders.report=<another folder>")
+    # Before any work, so that a folder with files of your own is refused at once.
     owned.check(target)
     set_up("cpu", settings.threads)
     own = settings.folders.of(settings.study)
@@ -74,15 +75,16 @@ def _with_record(
     probed = scores(study)
     if probed is None:
         return numbers
+    # Before the test split is opened, which can't be taken back.
     if settings.quality not in probed.probe:
         raise ValueError(
             f"quality must be one of the probes in {study.folder / 'probe.json'}, {', '.join(probed.probe)}, "
             f"got {settings.quality!r}: choose another, or run python -m src.probe study={study.name} with it"
         )
     opened = open_seal(study.folder.parent / "seal.jsonl", study, chosen, confirmation, probed.probe)
-    baselines = {
-        name: {probe: score.numbers for probe, score in scored.items()} for name, scored in probed.baselines.items()
-    }
+    baselines = {}
+    for name, scored in probed.baselines.items():
+        baselines[name] = {probe: score.numbers for probe, score in scored.items()}
     return replace(numbers, test=opened.scores, seal=Seal(opened.openings), val=baselines)
 
 

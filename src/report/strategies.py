@@ -144,6 +144,7 @@ def _epoch_choice(pool: Pool, members: list[TrialResult], rule: Rule, settings: 
                 on_a, on_b = trial[:, a].mean(1), trial[:, b].mean(1)
                 best = on_a.argmax()
                 optimism.append(on_a[best] - on_b[best])
+                # The half that chose the epoch can't say what it is worth: the other one does.
                 gain.append(on_b[best] - on_b[-1])
     joint = _joint(replace(pool, members=members), rule, settings.quality)
     return EpochChoice(optimism=float(np.mean(optimism)), gain=float(np.mean(gain)), joint=joint)
@@ -152,6 +153,7 @@ def _epoch_choice(pool: Pool, members: list[TrialResult], rule: Rule, settings: 
 def _joint(pool: Pool, rule: Rule, quality: str) -> JointPick | None:
     """The pick over all snapshots, and what its trial is worth there and at its end; None where nothing compares."""
     try:
+        # One draw, since no noise is known of earlier snapshots and so nothing is drawn.
         winners = rank(pool, rule, snapshots="all", draws=1, seed=0).winners
     except ValueError:
         return None
@@ -161,5 +163,12 @@ def _joint(pool: Pool, rule: Rule, quality: str) -> JointPick | None:
     own = next(member.configuration for member in pool.members if member.trial == pick.trial)
     same = repetitions(pool.healthy)[own]
     place = next(k for k, snapshot in enumerate(same[0].snapshots) if snapshot.step == pick.step)
-    there, at_the_end = (float(np.mean([m.snapshots[k].probes[quality]["top1"] for m in same])) for k in (place, -1))
-    return JointPick(pick.number, pick.step, pick.images, quality=there, at_the_end=at_the_end)
+    there = [member.snapshots[place].probes[quality]["top1"] for member in same]
+    at_the_end = [member.last.probes[quality]["top1"] for member in same]
+    return JointPick(
+        number=pick.number,
+        step=pick.step,
+        images=pick.images,
+        quality=float(np.mean(there)),
+        at_the_end=float(np.mean(at_the_end)),
+    )

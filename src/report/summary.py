@@ -34,7 +34,7 @@ ALL_METHODS = "all methods"
 
 
 def find(pool: Pool, chosen: Selection, confirmation: Confirmation | None, settings: Settings) -> ReportNumbers:
-    """The report's numbers; without probe's scores what is then unknowable is left out."""
+    """The report's numbers; without probe's scores, what can't be known is left out."""
     labelled = any(settings.quality in member.last.right for member in pool.finished)
     quality = settings.quality if labelled else None
     numbers = ReportNumbers(
@@ -134,15 +134,17 @@ def _loss(pool: Pool, method: str, settings: Settings) -> StatedLoss:
 
 
 def _budget_view(pool: Pool, rule: Rule, quality: str) -> list[SpentPoint]:
-    """Quality of the rule's pick, and of the best, among the first trials, against the compute spent on them."""
+    """Quality of the rule's pick, and of the best, among the first trials, against what they cost."""
     spent = 0.0
     points = []
     values: list[Floats] = []  # of each comparable trial so far, (columns,)
     qualities: list[float] = []
     for members in repetitions(pool.members).values():
-        member = members[0]  # what confirm repeated was spent after the choice
+        # The first seed alone: what confirm repeated was spent after the choice.
+        member = members[0]
         if not member.snapshots:
             continue
+        # Also of a trial that collapsed: what can't be picked was paid for all the same.
         spent += member.last.flops + member.evaluation_flops
         own = [measured(member, column, -1) for column in rule.columns]
         if member.status == "complete" and None not in own:
@@ -169,24 +171,25 @@ def _knobs(pool: Pool, chosen: Selection, quality: str | None, seed: int) -> dic
     first = [criterion.filled[0] for criterion in pool.criteria.values()]
     for column in dict.fromkeys([*chosen.columns, *first]):
         values = [measured(member, column, -1) for member in members]
+        # A forest can't be fitted to a target with gaps.
         if None not in values:
             targets[column] = np.array(values, dtype=float)
     knobs = {}
     for name, target in targets.items():
-        found = importance(members, target, seed=seed, pairs=name == "quality")
-        if found is not None:
-            knobs[name] = found
+        of_target = importance(members, target, seed=seed, pairs=name == "quality")
+        if of_target is not None:
+            knobs[name] = of_target
     by_quality = knobs.get("quality")
     if by_quality is None:
         return knobs
-    return {name: replace(found, agreement=agreement(found, by_quality)) for name, found in knobs.items()}
+    return {name: replace(one, agreement=agreement(one, by_quality)) for name, one in knobs.items()}
 
 
 def agreement(ours: Importance, theirs: Importance) -> float | None:
     """Rank correlation of two importances; None where a forest knows nothing."""
     if min(ours.r2, theirs.r2) <= 0:
         return None
-    our, their = (np.array([list(found.knobs.values())]) for found in (ours, theirs))
+    our, their = (np.array([list(one.knobs.values())]) for one in (ours, theirs))
     rho = correlations(our, their)[1][0]
     return None if np.isnan(rho) else float(rho)
 

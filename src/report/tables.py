@@ -12,6 +12,8 @@ from src.runtime import files
 from src.runtime.stats import Estimate, Interval
 from src.study.tables import table_of
 
+HEADS = ("chosen by", ">trial", ">quality", ">regret, points", ">95 %", ">/ range", ">/ random's", ">tau", ">rho")
+
 Cells = dict[str, object]  # a row by column
 
 
@@ -27,19 +29,16 @@ class Line(NamedTuple):
 
 
 def _choosing_table(numbers: ReportNumbers, method: str, choosing: Choosing) -> Table:
-    table = table_of(
-        f"{numbers.study}, {method}: which criterion could be trusted here? ({numbers.quality} on val)",
-        *("chosen by", ">trial", ">quality", ">regret, points", ">95 %", ">/ range", ">/ random's", ">tau", ">rho"),
-    )
+    title = f"{numbers.study}, {method}: which criterion could be trusted here? ({numbers.quality} on val)"
+    table = table_of(title, *HEADS)
     lines = [Line(way.name, way.judged) for way in choosing.rows if way.judged is not None]
     for name, judged in sorted(lines, key=lambda line: line.judged.regret):
-        ratios = (judged.over_range, judged.over_random, judged.tau, judged.rho)
-        table.add_row(
-            *(name, "" if judged.pick is None else str(judged.pick), f"{judged.quality:.3f}"),
-            *(f"{100 * judged.regret:.1f}", _points(judged.regret_interval)),
-            *("" if ratio is None else f"{ratio:+.2f}" for ratio in ratios),
-            style="bold" if name == numbers.rule else None,
-        )
+        pick = "" if judged.pick is None else str(judged.pick)
+        points = [f"{100 * judged.regret:.1f}", _points(judged.regret_interval)]
+        ratios = [judged.over_range, judged.over_random, judged.tau, judged.rho]
+        signed = ["" if ratio is None else f"{ratio:+.2f}" for ratio in ratios]
+        style = "bold" if name == numbers.rule else None
+        table.add_row(name, pick, f"{judged.quality:.3f}", *points, *signed, style=style)
     return table
 
 

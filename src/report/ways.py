@@ -1,4 +1,4 @@
-"""Ways of choosing a trial, and how each of them does among the same trials, drawn alike."""
+"""Ways of choosing a trial, and how each of them does among the same trials on the same draws."""
 
 from __future__ import annotations
 

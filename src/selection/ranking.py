@@ -1,4 +1,4 @@
-"""Ranks the candidates of a pool by a rule, says how sure the pick is, and settles ties by counted cost."""
+"""Ranks the candidates of a pool by a rule, says how stable that order is, and settles ties by counted cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from src.selection.rule import Rule, check_comparable, measured, owner_of
 from src.study.pool import LABELS, Floats, Pool, Snapshot, TrialResult, repetitions
 from src.study.results import Dropped, NoiseFact, RankedTrial, Selection, Snapshots
 
-TOLD_APART = 0.05  # a candidate that beats the pick in fewer draws than this share can be told apart from it
+# A candidate that beats the pick in a smaller share of draws can be told apart from it: one-sided, since only whether
+# the candidate is worse is asked.
+TOLD_APART = 0.05
 
 
 class Candidate(NamedTuple):
@@ -57,6 +59,7 @@ def rank(pool: Pool, rule: Rule, *, snapshots: Snapshots, draws: int, seed: int)
         identity=pool.identity,
         rule=rule.name,
         columns={column: _definition(pool, column) for column in rule.columns},
+        # a list of columns has no criterion of its own: it is combined as consensus is
         combined_by=pool.criteria.get(rule.name, pool.criteria["consensus"]).score if rule.combine else None,
         evaluation=pool.protocol,
         snapshots=snapshots,
@@ -75,6 +78,7 @@ def _sort_out(pool: Pool, rule: Rule, snapshots: Snapshots) -> tuple[list[Candid
     lost = {m.configuration: m for m in pool.members if m.status in ("collapsed", "diverged")}
     candidates: list[Candidate] = []
     for configuration, members in repetitions(pool.healthy).items():
+        # Not ranked on its healthy seeds: their mean would leave out how it can fail.
         if configuration in lost:
             why = f"its configuration {lost[configuration].status} with seed {lost[configuration].seed}"
             dropped += [_dropped(m, why) for m in members]
@@ -100,15 +104,17 @@ def _why_none(pool: Pool, dropped: list[Dropped]) -> str:
 
 def _candidates(members: list[TrialResult], rule: Rule, snapshots: Snapshots) -> list[Candidate]:
     """The points of a configuration's training at which every column has a value for every seed."""
-    found = []
+    candidates = []
     count = min(len(member.snapshots) for member in members)
     for snapshot in range(count) if snapshots == "all" else [count - 1]:
+        # Criteria mean nothing on a collapsed snapshot, also where the trial recovered later.
         if any(member.snapshots[snapshot].collapsed for member in members):
             continue
+        # Every seed needs a value: means over different sets of seeds don't compare.
         values = [[measured(m, column, snapshot) for column in rule.columns] for m in members]
         if all(value is not None for row in values for value in row):
-            found.append(Candidate(members, snapshot, np.array(values, dtype=float).mean(0) * rule.signs))
-    return found
+            candidates.append(Candidate(members, snapshot, np.array(values, dtype=float).mean(0) * rule.signs))
+    return candidates
 
 
 class Noise(NamedTuple):
@@ -131,6 +137,7 @@ def _noise(group: list[Candidate], rule: Rule, snapshots: Snapshots) -> Noise:
     if snapshots == "all":
         return Noise(np.zeros((0, len(group), len(rule.columns))), None)
     kept = [[_halves(candidate, column) for column in rule.columns] for candidate in group]
+    # A draw moves all candidates and columns together, so all need the same halves.
     count = min(len(values) for row in kept for values in row)
     halves = np.array([[values[:count] for values in row] for row in kept]).transpose(2, 0, 1) * rule.signs
     return Noise(halves - halves.mean(0) if count > 1 else halves[:0], seed_noise(group, rule))
@@ -145,6 +152,7 @@ def _halves(candidate: Candidate, column: str) -> Floats:
 
 def seed_noise(group: list[Candidate], rule: Rule) -> Floats | None:
     """Each column's standard deviation over seeds, pooled over the configurations that have several; None without."""
+    # Pooled, since the two or three seeds of one configuration say little of its own variance.
     variances = []
     for candidate in group:
         if len(candidate.members) > 1:
@@ -160,10 +168,13 @@ def drawn_scores(group: list[Candidate], rule: Rule, noise: Noise, *, draws: int
     images: a half's deviation from the mean of the halves has the spread of the full sample's error. Where seeds were
     repeated, each candidate gets the noise of its mean over seeds on top.
     """
+    # One generator, images before seeds: a repeated selection gives the same bytes.
     rng = np.random.default_rng(seed)
     values = np.stack([candidate.values for candidate in group])
     drawn = np.broadcast_to(values, (draws, *values.shape)).copy()
     if count := len(noise.halves):
+        # Sums of the deviations with normal weights have exactly their sample covariance, also where it is singular
+        # because there are fewer halves than values.
         weights = rng.normal(size=(draws, count)) / np.sqrt(count - 1)
         drawn += np.einsum("bk,kcj->bcj", weights, noise.halves)
     if noise.seeds is not None:
@@ -176,13 +187,17 @@ def _order(group: list[Candidate], rule: Rule, noise: Noise, *, draws: int, seed
     """Candidates best first; picked is the cheapest of those within one standard error of the best."""
     scores = rule.score(np.stack([candidate.values for candidate in group]))
     drawn = drawn_scores(group, rule, noise, draws=draws, seed=seed)
+    # Equal scores: the cheaper first, then the earlier proposed, so that the order is always the same.
     order = sorted(range(len(group)), key=lambda i: (-scores[i], group[i].flops, group[i].first.number))
     best = order[0]
+    # Of the difference to the best: noise that all candidates share doesn't blur their order.
     error = (drawn - drawn[:, [best]]).std(0)
     tied = [i for i in order if scores[best] - scores[i] <= error[i]]
     pick = min(tied, key=lambda i: (group[i].flops, order.index(i)))
     best_of = drawn == drawn.max(1, keepdims=True)
-    wins = (best_of / best_of.sum(1, keepdims=True)).mean(0)  # equals share a draw: ranks tie often
+    # Equals share a draw: mean ranks tie often.
+    wins = (best_of / best_of.sum(1, keepdims=True)).mean(0)
+    # A draw with equal scores counts for the candidate: what always ties with the pick isn't told apart from it.
     beats_pick = (drawn >= drawn[:, [pick]]).mean(0)
     return [
         RankedTrial(

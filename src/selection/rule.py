@@ -65,6 +65,7 @@ def _column(pool: Pool, name: str) -> str:
 
 def rule_of(pool: Pool, chosen: Selection) -> Rule:
     """The rule that a selection.json states."""
+    # From its own columns: the criterion of that name in conf/ may have others by now.
     columns = list(chosen.columns)
     if chosen.combined_by is None:
         return make_rule(pool, columns[0])
@@ -73,6 +74,7 @@ def rule_of(pool: Pool, chosen: Selection) -> Rule:
 
 def _combined(pool: Pool, name: str, columns: list[str], score: Config) -> Rule:
     directions = [_direction(pool, column) for column in columns]
+    # A combination compares only trials that every one of its columns compares.
     shared = sorted({what for _, each in directions for what in each})
     signs = [sign for sign, _ in directions]
     return Rule(name, list(columns), signs, shared, _spaces(pool, columns), build("criterion", score))
@@ -86,6 +88,7 @@ def owner_of(pool: Pool, column: str) -> Criterion | None:
 def _spaces(pool: Pool, columns: list[str]) -> list[Space]:
     owners = {column: owner_of(pool, column) for column in columns}
     used = {owner.space_of(column) for column, owner in owners.items() if owner is not None}
+    # In a fixed order, which a set doesn't have.
     return [space for space in SPACES if space in used]
 
 
@@ -102,6 +105,7 @@ def _direction(pool: Pool, column: str) -> tuple[int, list[str]]:
         if column not in known:
             have = f"measured are {', '.join(known)}" if known else f"run python -m src.budget study={pool.name}"
             raise ValueError(f"{column} was not measured: {have}")
+        # Skill on the same images compares any two trials, whatever their method, dimension or loss.
         return 1, []
     owner = owner_of(pool, column)
     if owner is None or owner.combines:
@@ -114,9 +118,11 @@ def _direction(pool: Pool, column: str) -> tuple[int, list[str]]:
 
 def measured(member: TrialResult, column: str, snapshot: int) -> float | None:
     """A column's value on a snapshot (counted from the first, or from the last with negative numbers)."""
-    if column.startswith(LABELS):
-        return member.budgets.get(column.removeprefix(LABELS)) if snapshot in (-1, len(member.snapshots) - 1) else None
-    return member.value(column, snapshot)
+    if not column.startswith(LABELS):
+        return member.value(column, snapshot)
+    # src.budget scores last snapshots alone.
+    is_last = snapshot in (-1, len(member.snapshots) - 1)
+    return member.budgets.get(column.removeprefix(LABELS)) if is_last else None
 
 
 def check_comparable(members: list[TrialResult], rule: Rule) -> None:
@@ -131,7 +137,8 @@ def check_comparable(members: list[TrialResult], rule: Rule) -> None:
                 "or choose another criterion"
             )
     if "loss" in rule.within and len({member.loss_definition for member in members}) > 1:
-        swept = {override.partition("=")[0] for member in members for override in member.overrides}
+        overrides = [override for member in members for override in member.overrides]
+        swept = {override.partition("=")[0] for override in overrides}
         differing = sorted(key for key in swept if key.startswith(("method.", "augmentation.", "batch_size")))
         raise ValueError(
             f"{rule.name} compares only trials whose loss is defined alike (method, augmentation, batch size), and "

@@ -52,6 +52,7 @@ def _next(settings: Settings, study: StoredStudy | None) -> str:
 def _check_outputs(folder: Path) -> None:
     """Raise ValueError where this would write over something that it didn't write."""
     check_replaceable(folder / "selection.json", Selection, "selection")
+    # A text file can't be held against a type: its first line tells whether this command wrote it.
     table = folder / "selection.txt"
     if table.exists() and ": ranking by " not in table.read_text(errors="replace").partition("\n")[0]:
         raise ValueError(f"{table} wasn't written by python -m src.selection: move it away")
@@ -65,7 +66,7 @@ def _pool(settings: Settings, study: StoredStudy | None) -> Pool:
 
 
 def _sentence(winner: RankedTrial, chosen: Selection) -> str:
-    """What was picked, and how sure that is."""
+    """What was picked, and how stable the rule's order is."""
     lines = [line for line in chosen.ranking if line.method == winner.method or len(chosen.winners) == 1]
     best = lines[0]
     tie = "" if winner == best else f", the cheapest of those tied with trial {best.number}"

@@ -7,7 +7,7 @@ from src.survey.settings import Settings
 
 
 def survey(settings: Settings) -> None:
-    """Carry every method on every data set, then write the table and its page."""
+    """Train every method on every data set, then write the table and its page."""
     from src.survey.stage import run  # torch and more, which take seconds and --help doesn't need
 
     run(settings)

@@ -1,4 +1,4 @@
-"""Keeps every fresh trial of the survey in its table, with what an epoch of it takes."""
+"""Keeps every fresh trial of the survey in its table, with what an epoch of it costs."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def _epoch(study: StoredStudy, timed: int) -> Epoch:
     method, optimizer = prepare(trial, manifest, "cpu")
     torch.set_num_threads(trial.config.threads)
     steps = training_steps(trial, manifest, method, optimizer, device="cpu", first_step=0, classes=classes)
+    # The first step, which also warms up, only starts the clock; the median leaves out steps that were interrupted.
     marks = [time.perf_counter() for _ in islice(steps, timed + 1)]
     seconds = statistics.median(after - before for before, after in pairwise(marks))
     steps_per_epoch = manifest.splits[split].count // trial.config.batch_size

@@ -36,6 +36,7 @@ def render(page: Path, table: Path, columns: list[str]) -> Survey:
     survey = survey_rows(pools, facts.epochs, columns)
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
+    # No date, so that drawing it again gives the same bytes.
     accuracy_figure(survey).savefig(folder / "accuracy.svg", facecolor="white", metadata={"Date": None})
     pages = environment(Path(__file__).parent, html=False)
     pages.filters["points"] = _points

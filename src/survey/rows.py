@@ -18,7 +18,7 @@ CERTAIN = 2  # standard errors above the untrained encoder
 @closed
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the images takes."""
+    """What one pass over the images costs."""
 
     gflop: Number  # counted
     seconds: Number  # timed on one CPU thread
@@ -94,6 +94,7 @@ def _row(pool: Pool, untrained: Pool, epoch: Epoch, columns: list[str]) -> Metho
     rate = first.knobs["optimizer.learning_rate"]
     assert isinstance(rate, int | float)
     return MethodRow(
+        # studies of the survey are called survey-<data>-<name>
         name=pool.name.split("-", 2)[2],
         method=first.method,
         model=_model(pool),

@@ -14,11 +14,12 @@ from src.survey.training import train_all
 
 
 def run(settings: Settings) -> None:
-    """Carry every method on every data set, then write the table and its page."""
+    """Train every method on every data set, then write the table and its page."""
     page, table = Path(settings.page), Path(settings.table)
     owned.check_page(page, "# How every method learns", "python -m src.survey")
     if table.exists():
-        read_about(table)  # else it is somebody else's
+        # Raises ValueError where the file isn't such a table, which then isn't ours to replace.
+        read_about(table)
     console = make_console()
     if not settings.page_only:
         for line in train_all(settings):

@@ -1,4 +1,4 @@
-"""Carries every method through the stages: a learning rate by the labels of probe, then fresh seeds of that choice."""
+"""Takes every method through the stages: a learning rate by the labels of probe, then fresh seeds of that choice."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def train_all(settings: Settings) -> Iterator[str]:
         if not (settings.folders.packed(data) / "budgets").exists():
             _stage(settings, "prepare", f"data={data}")
     wanted = [(data, name) for name in settings.methods for data in settings.data_sets]
+    # Threads are enough: each only waits for the processes of its stages.
     with ThreadPoolExecutor(settings.jobs) as pool:
         yield from pool.map(lambda pair: _carry(settings, *pair), wanted)
     for data in settings.data_sets:
@@ -65,6 +66,7 @@ def _stage(settings: Settings, stage: str, *arguments: str) -> None:
 def _healthy(settings: Settings, study: str) -> list[int]:
     """The first number of every trial that neither collapsed nor diverged."""
     first: dict[str, int] = {}
+    # Backwards, so that of several proposals of a trial the first one's number stays.
     for entry in reversed(read_study(settings.folders.of(study)).trials):
         if entry.status == "complete":
             first[entry.trial] = entry.number
