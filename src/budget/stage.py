@@ -86,7 +86,7 @@ def _label_file(place: Path, labels: int, scores: dict[str, dict[str, BudgetScor
 
 
 def _score(study: StoredStudy, entry: Entry, budgets: dict[str, Budget], settings: Settings) -> dict[str, BudgetScore]:
-    """What each budget says of a trial; the images of all budgets are encoded once."""
+    """What each budget says about a trial; the images of all budgets are encoded once."""
     needed = np.unique(np.concatenate([few.places for few in budgets.values()]))
     images = torch.from_numpy(open_images(study.manifest, "probe")[needed])
     method = entry.trial.method(entry.steps[-1], study.manifest.shape)

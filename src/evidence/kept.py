@@ -42,7 +42,7 @@ def missing_pools(settings: Settings) -> list[PlannedPool]:
 
 
 def kept_pools(table: Path) -> list[Pool]:
-    """All pools of a table, with what labels say of them."""
+    """All pools of a table, with what labels say about them."""
     return [read_pool(table, name, probes=True, budgets=True) for name in read_about(table).pools]
 
 

@@ -1,4 +1,4 @@
-"""docs/evidence-1.md and evidence-2.md: what the pools say of criteria and rules, written from the findings alone."""
+"""docs/evidence-1.md and evidence-2.md: what the pools say about criteria and rules, from the findings alone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _range(pair: Interval | None) -> str:
 
 
 class PageFacts(NamedTuple):
-    """What the page says of all trials together."""
+    """What the page says about all trials together."""
 
     trials: int
     configurations: int

@@ -1,5 +1,4 @@
-"""probe: what the labels of ``probe`` and ``val`` say of every snapshot, of the raw pixels and of an untrained
-encoder."""
+"""probe: what the labels of ``probe`` and ``val`` say about every snapshot, raw pixels and an untrained encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study with all that labels have measured of it: for report, compare and evidence, never for selection."""
+"""A study with all that was measured with labels: for report, compare and evidence, never for selection."""
 
 from __future__ import annotations
 

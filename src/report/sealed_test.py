@@ -25,7 +25,7 @@ Right = dict[str, Floats]  # probe -> share right of each source image of test
 
 
 class Opened(NamedTuple):
-    """What the ledger says of a selection."""
+    """What the ledger says about a selection."""
 
     openings: int  # of the test split, in all
     scores: list[PickScores | ReferenceScores]

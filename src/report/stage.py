@@ -52,7 +52,7 @@ def run(settings: Settings) -> None:
 
 
 def _pool(name: str, table: str | None, study: StoredStudy | None) -> Pool:
-    """The study with all that labels have measured of it, or that of a kept table."""
+    """The study with all that was measured with labels, or that of a kept table."""
     if table is not None:
         return read_pool(Path(table), name, probes=True, budgets=True)
     assert study is not None

@@ -65,7 +65,7 @@ def _column(pool: Pool, name: str) -> str:
 
 def rule_of(pool: Pool, chosen: Selection) -> Rule:
     """The rule that a selection.json states."""
-    # From its own columns: the criterion of that name in conf/ may have others by now.
+    # From its own columns: the study's criterion of that name may have others by now.
     columns = list(chosen.columns)
     if chosen.combined_by is None:
         return make_rule(pool, columns[0])

@@ -83,7 +83,7 @@ def _sentence(winner: RankedTrial, chosen: Selection) -> str:
 
 def _why_unsure(chosen: Selection) -> str:
     if chosen.snapshots == "all":
-        how = "noise is measured of last snapshots alone (snapshots=last)"
+        how = "noise is measured on last snapshots only (snapshots=last)"
     else:
         how = "that takes repeated trials (src.confirm) or, for criteria that need more images than features, "
         how += "twice as many evaluation.images as these"

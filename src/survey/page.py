@@ -19,7 +19,7 @@ from src.survey.rows import PROBES, SUPERVISED, UNTRAINED, MethodRow, Survey, Su
 
 
 class PageFacts(NamedTuple):
-    """What the page says of all trials together."""
+    """What the page says about all trials together."""
 
     trials: int
     seeds: list[int]
@@ -31,7 +31,7 @@ class PageFacts(NamedTuple):
 def render(page: Path, table: Path, columns: list[str]) -> Survey:
     """Write the page and its figure, and give back what they say."""
     about = read_about(table)
-    facts = records.checked(about.facts, SurveyFacts, f"what {table} says of itself", "make survey writes one")
+    facts = records.checked(about.facts, SurveyFacts, f"what {table} says about itself", "make survey writes one")
     pools = [read_pool(table, name, probes=True, budgets=False) for name in about.pools]
     survey = survey_rows(pools, facts.epochs, columns)
     folder = page.with_suffix("")

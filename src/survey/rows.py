@@ -27,7 +27,7 @@ class Epoch:
 @closed
 @dataclass(frozen=True)
 class SurveyFacts:
-    """What the table says of itself."""
+    """What the table says about itself."""
 
     epochs: dict[str, Epoch]  # by pool
     git: dict[str, str]  # the commit, and whether the tree differed from it

@@ -241,14 +241,14 @@ def test_a_joint_selection_is_scored_at_its_own_snapshot(finished: Project, proj
     out = project.ok("selection", "study=tiny", "snapshots=all", "rule=alignment_z", "draws=100")
     (winner,) = project.json("runs/tiny/selection.json")["winners"]
     assert f"its weights: runs/store/{winner['trial']}/snapshots/{winner['step']:07d}.safetensors" in out
-    assert "order is was not measured: noise is measured of last snapshots" in " ".join(out.split())
+    assert "order is was not measured: noise is measured on last snapshots" in " ".join(out.split())
     project.ok("confirm", "study=tiny", "top=1", "seeds=[1]")
     project.ok("probe", "study=tiny", "threads=1")
     project.ok("report", *REPORT)
     opened = json.loads((project.folder / "runs/seal.jsonl").read_text().splitlines()[-1])
     assert (opened["picks"][0]["kind"], opened["picks"][0]["step"]) == ("pick", winner["step"])
     page = page_of(project)
-    assert f"after {winner['images']:,} images" in page and "noise is measured of last snapshots alone" in page
+    assert f"after {winner['images']:,} images" in page and "noise is measured on last snapshots only" in page
     assert project.json("runs/tiny/confirmation.json")["confirmed"][0]["step"] == winner["step"]
 
 

@@ -219,7 +219,7 @@ def test_a_collapsed_snapshot_is_no_candidate_though_its_trial_recovered() -> No
     early = [replace(both[0].snapshots[0], collapsed=True), both[0].snapshots[1]]
     found = ranked(pool([replace(both[0], snapshots=early), both[1]]), snapshots="all")
     assert [(one.number, one.score) for one in found.ranking] == [(0, 5.0), (1, 4.5), (1, 4.0)]
-    assert all(one.probability_best is None for one in found.ranking)  # noise is measured of last snapshots
+    assert all(one.probability_best is None for one in found.ranking)  # noise is measured on last snapshots
 
 
 def test_repetitions_are_one_candidate_with_their_mean() -> None:
