@@ -29,7 +29,7 @@ def run(settings: Settings) -> None:
         raise ValueError(
             f"trials {', '.join(adopted)} of study {study.name} were adopted: confirm can't train them with other seeds"
         )
-    # The trials' own device and threads: both are part of a trial's name.
+    # Device and threads are part of a trial's name; the first trial's are taken for all.
     set_up(entries[0].trial.config.device, entries[0].trial.config.threads)
     fresh = _train(study, entries, settings)
     if chosen is None:
