@@ -50,7 +50,7 @@ def compare(settings: Settings) -> None:
     pool = _pool(settings)
     pair = [_member(pool, number) for number in settings.trials]
     known = _measured_columns(pool)
-    column = settings.column or next((column for column in pair[0].last.criteria if column in known), None)
+    column = settings.column or _first_column(pair)
     check.choice("column", column, known)
     console = make_console()
     console.print(*comparison_tables(*pair))
@@ -62,6 +62,15 @@ def compare(settings: Settings) -> None:
     name = f"compare-{'-'.join(str(number) for number in settings.trials)}.svg"
     path = owned.add(Path(settings.folders.report), name, "compare", partial(save, figure))
     console.print(f"written: {path}", highlight=False)
+
+
+def _first_column(pair: list[TrialResult]) -> str:
+    """Raises ValueError where neither trial has a snapshot, as where both diverged."""
+    for member in pair:
+        for snapshot in member.snapshots:
+            for column in snapshot.criteria:
+                return column
+    raise ValueError("neither of the two trials was measured: name trials that were trained to their end")
 
 
 def _measured_columns(pool: Pool) -> list[str]:

@@ -141,7 +141,7 @@ class Sealed:
         """The mean over a pick's trials."""
         store = Path(self.study.folders.store)
         each = [self._of_trial(read_trial(store / trial), pick.step) for trial in pick.trials]
-        return {probe: np.mean([right[probe] for right in each], axis=0) for probe in self.probes}
+        return {probe: np.mean([right[probe] for right in each], axis=0) for probe in each[0]}
 
     def _of_trial(self, trial: Trial, step: int) -> Right:
         features = trial_features(trial, step, [self.fitted, self.test])
@@ -153,10 +153,14 @@ class Sealed:
         return self._right(*(encode(encoder, split.images, self.study.manifest) for split in (self.fitted, self.test)))
 
     def _right(self, bank: Tensor, queries: Tensor) -> Right:
-        """What probes fitted on the first features, of the probe split, make of the second, of test."""
+        """What probes fitted on the first features, of the probe split, make of the second, of test.
+
+        Of those that say which images they got right: a cross-validated skill has no test images.
+        """
         results = score(self.probes, self.fitted.labelled(bank), self.test.labelled(queries), last=True)
         group = self.test.groups.numpy()
-        return {name: by_group(_as_flags(result.right or ""), group) for name, result in results.items()}
+        flags = {name: _as_flags(result.right) for name, result in results.items() if result.right is not None}
+        return {name: by_group(right, group) for name, right in flags.items()}
 
 
 def _as_flags(right: str) -> np.ndarray:

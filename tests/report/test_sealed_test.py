@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,11 +13,12 @@ import pytest
 
 from src.report import sealed_test
 from src.report.numbers import PickScores
-from src.report.sealed_test import Opened, open_seal
+from src.report.sealed_test import Opened, Sealed, open_seal
 from src.runtime import files
 from src.study.log import read_study
 from src.study.results import read_confirmation, read_probed, read_selection
 from src.study.stored import StoredStudy
+from tests.project import Project
 
 KEPT = Path(__file__).with_name("seal_of_0.1.0.tar.gz")  # a ledger, and the study that it was opened for
 
@@ -132,3 +134,19 @@ def test_no_ledger_is_no_opening(runs: Path) -> None:
     with pytest.raises(Measuring):
         opened(runs)
     assert not (runs / "seal.jsonl").exists()
+
+
+def test_only_probes_that_say_which_images_they_got_right_open_the_seal(
+    finished: Project, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cross-validated skill can be asked for on all snapshots, and has no images of test."""
+    project.copy_of(finished)
+    monkeypatch.chdir(project.folder)
+    folder = Path("runs/tiny")
+    chosen, probed = read_selection(folder), read_probed(folder)
+    assert probed is not None
+    everywhere = {name: replace(probe, snapshots="all") for name, probe in probed.probe.items() if name != "finetune"}
+    scores = Sealed(StoredStudy(folder), everywhere).scores(sealed_test._picks(chosen, None))
+    assert scores[0].scores.keys() == {"linear", "knn", "kmeans"} < everywhere.keys()
+    (line,) = sealed_test.read_ledger(Path("runs/seal.jsonl"))  # by the probes that report opened it for
+    assert {name: scores[0].scores[name] for name in line.scores[0].scores} == line.scores[0].scores
