@@ -18,8 +18,8 @@ ADOPT = [*MODEL, "model.width=24", "study=mine", "encoder_prefix=backbone.", "ig
 HEAD = "{_target_:src.models.projector.Projector,_partial_:true,width:32,depth:2,dimension:8}"
 
 
-def weights_of(project: Project, number: int) -> dict[str, Tensor]:
-    trial = project.json("runs/tiny/study.json")["trials"][number]["trial"]
+def weights_of(project: Project, number: int, study: str = "tiny") -> dict[str, Tensor]:
+    trial = project.json(f"runs/{study}/study.json")["trials"][number]["trial"]
     return dict(load_file(max((project.folder / f"runs/store/{trial}/snapshots").iterdir())))
 
 
@@ -80,6 +80,18 @@ def test_with_too_few_images_for_the_features_other_rules_are_named(foreign: Pro
     assert "view_information needs more images than features" in line and "raise evaluation.images" in line
     assert "rule=alignment_h has values" in line
     foreign.ok("selection", "study=mine", "rule=alignment_h", "draws=100")
+
+
+def test_entries_that_share_memory_are_kept_each_for_itself(foreign: Project) -> None:
+    """As torch.save keeps tied weights, which a safetensors file can't hold."""
+    state = torch.load(foreign.folder / "plain.pt", weights_only=True)["state_dict"]
+    first, second = (name for name in state if name.endswith(("layers.1.weight", "layers.1.bias")))
+    state[first] = state[second]
+    torch.save(state, foreign.folder / "tied.pt")
+    foreign.ok("adopt", *ADOPT, "weights=tied.pt")
+    kept = weights_of(foreign, 0, "mine")
+    names = [name.replace("backbone.", "encoder.") for name in (first, second)]
+    assert torch.equal(kept[names[0]], kept[names[1]])
 
 
 def test_adopting_twice_changes_nothing(foreign: Project) -> None:

@@ -216,14 +216,16 @@ class Tracking:
         points = list(points)
         sent = self._already_sent(run) if points else set()
         new = [point for point in points if (point.name, point.step) not in sent]
-        metrics = [Metric(point.name, point.value, now, point.step) for point in new]
         entries = [Param(name, str(value)) for name, value in params.items()]
         labels = [RunTag(name, value) for name, value in tags.items()]
-        if metrics or entries or labels:
-            self._api().log_batch(run, metrics=metrics[:BATCH], params=entries, tags=labels)
-        for start in range(BATCH, len(metrics), BATCH):
-            self._api().log_batch(run, metrics=metrics[start : start + BATCH])
-        sent |= {(point.name, point.step) for point in new}
+        if entries or labels:
+            self._api().log_batch(run, params=entries, tags=labels)
+        for start in range(0, len(new), BATCH):
+            batch = new[start : start + BATCH]
+            metrics = [Metric(point.name, point.value, now, point.step) for point in batch]
+            self._api().log_batch(run, metrics=metrics)
+            # Noted batch by batch: after a failure only the others are sent again.
+            sent |= {(point.name, point.step) for point in batch}
 
     def _artifacts(self, run: str, write: Callable[[Path], None]) -> None:
         with tempfile.TemporaryDirectory() as folder:

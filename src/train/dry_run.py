@@ -84,12 +84,14 @@ def forecast(
 
 def _seconds_per_step(method: Method, optimizer: Optimizer, trial: Trial, manifest: Manifest, device: str) -> float:
     steps = training_steps(trial, manifest, method, optimizer, device=device, first_step=0)
+    begun = time.perf_counter()
     float(next(steps).loss)  # the first step warms up
+    warm = time.perf_counter()
     # reading a loss waits until the device is done with its step
-    started = time.perf_counter()
-    for step in islice(steps, TIMED_STEPS):
-        float(step.loss)
-    return (time.perf_counter() - started) / TIMED_STEPS
+    timed = [float(step.loss) for step in islice(steps, TIMED_STEPS)]
+    if not timed:
+        return warm - begun
+    return (time.perf_counter() - warm) / len(timed)
 
 
 def print_forecast(foretold: ForecastFile) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -53,7 +54,8 @@ def _write(trial: Trial, weights: dict[str, Tensor], flops: float) -> None:
     """The trial's folder, its record last."""
     with files.locked(trial.folder / ".lock"):
         files.remove_partials(trial.folder)
-        whole = {name: value.detach().contiguous() for name, value in weights.items()}
+        # Copies, since safetensors refuses entries that share memory, as tied weights do.
+        whole = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
         files.write_json(trial.folder / "config.json", trial.recorded)
         row = {"step": STEP, "images": trial.config.batch_size, "flops": flops}
         files.write_json(trial.folder / "history.json", [row])

@@ -7,10 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from src.tracking import client
 from src.tracking.client import Point, Tracking
@@ -148,3 +151,27 @@ def test_mlflow_itself_does_not_try_for_minutes(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "mlflow.db").mkdir()
     assert not Tracking(tmp_path, "study", "0123456789abcdef").add("", tags={"a": "b"})
     assert len(pauses) == client.ATTEMPTS - 1 and sum(pauses) < 5
+
+
+def test_points_that_went_through_before_a_failure_are_not_sent_again(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(database.read_bytes())
+    store = Tracking(tmp_path, "study", "0123456789abcdef")
+    points = [Point("a", float(step), step) for step in range(client.BATCH + 5)]
+    really = MlflowClient.log_batch
+
+    def fails_on_the_rest(self: MlflowClient, run: str, metrics: Sequence[Metric] = (), **others: Any) -> Any:
+        if 0 < len(metrics) < client.BATCH:
+            raise OSError("gone")
+        return really(self, run, metrics=metrics, **others)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_batch", fails_on_the_rest)
+        assert not store.add("", points=points)
+    store.retry_now()
+    assert store.add("", points=points)
+    api = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (run,) = api.search_runs(["1"])
+    history = api.get_metric_history(run.info.run_id, "a")
+    assert sorted(point.step for point in history) == list(range(client.BATCH + 5))

@@ -10,9 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from src.data.pack import Manifest
 from src.runtime.device import set_up
+from src.train import dry_run
 from src.train.dry_run import TIMED_STEPS, Forecast, ForecastFile, forecast, print_forecast
 from src.trial.identity import Trial
-from src.trial.run import run_trial
+from src.trial.run import prepare, run_trial
 from tests.composed import packed, settings_of, trial_of
 
 HEADER = 4096  # bytes at most that a file of weights has beside them
@@ -59,7 +60,7 @@ def test_minutes_are_timed_steps_and_evaluations(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At two seconds a step, by a clock of the test's own."""
-    ticks = iter([10.0, 10.0 + 2 * TIMED_STEPS] * 3)
+    ticks = iter([5.0, 10.0, 10.0 + 2 * TIMED_STEPS] * 3)
     monkeypatch.setattr("src.train.dry_run.time.perf_counter", lambda: next(ticks))
     trial = trial_of(manifest, tmp_path / "store")
     foretold = forecast_of(trial, manifest)
@@ -69,6 +70,19 @@ def test_minutes_are_timed_steps_and_evaluations(
     assert thorough.seconds - 2 * trial.steps == pytest.approx(2 * measuring)
     frequent = trial_of(manifest, tmp_path / "store", "schedule.evaluations=4")
     assert forecast_of(frequent, manifest).seconds - 2 * trial.steps == pytest.approx(2 * measuring)
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(1, 5.0), (2, 6.0), (3, 3.0)])
+def test_a_trial_of_few_steps_is_timed_by_those(
+    steps: int, seconds: float, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands at 5 and 10 seconds around the first step, and at 16 after the others."""
+    ticks = iter([5.0, 10.0, 16.0])
+    monkeypatch.setattr("src.train.dry_run.time.perf_counter", lambda: next(ticks))
+    short = [f"schedule.images={32 * steps}", "schedule.evaluations=1", "schedule.rows=1"]
+    trial = trial_of(manifest, tmp_path / "store", *short)
+    method, optimizer = prepare(trial, manifest, "cpu")
+    assert dry_run._seconds_per_step(method, optimizer, trial, manifest, "cpu") == seconds
 
 
 def test_the_sums_are_said(capsys: pytest.CaptureFixture[str]) -> None:
