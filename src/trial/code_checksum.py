@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@lru_cache
+@cache
 def imported_modules(*names: str) -> dict[str, Path]:
     """This project's modules reachable by import from ``names``, with their files."""
     found: dict[str, Path] = {}
@@ -21,8 +21,14 @@ def imported_modules(*names: str) -> dict[str, Path]:
         path = None if name in found else _module_file(name)
         if path is not None:
             found[name] = path
-            waiting += imports_of(ast.parse(path.read_bytes()))
+            waiting += _imports_in(path)
     return found
+
+
+# Each file is parsed once: the trials of a sweep are named by nearly the same files, which take a tenth of a second.
+@cache
+def _imports_in(path: Path) -> list[str]:
+    return imports_of(ast.parse(path.read_bytes()))
 
 
 def _module_file(name: str) -> Path | None:
@@ -54,14 +60,14 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 def imported_libraries(*names: str) -> set[str]:
     """The top-level names of other packages that ``imported_modules`` import."""
-    trees = [ast.parse(path.read_bytes()) for path in imported_modules(*names).values()]
-    return {name.partition(".")[0] for tree in trees for name in imports_of(tree)} - {"src", "__future__"}
+    imported = {name for path in imported_modules(*names).values() for name in _imports_in(path)}
+    return {name.partition(".")[0] for name in imported} - {"src", "__future__"}
 
 
 CHECKS = "src.runtime.check"
 
 
-@lru_cache
+@cache
 def source_checksum(*names: str) -> str:
     """BLAKE2b over the statements of ``imported_modules``: comments, docstrings and layout don't change it.
 
@@ -71,13 +77,18 @@ def source_checksum(*names: str) -> str:
     for name, path in sorted(imported_modules(*names).items()):
         if name == CHECKS:
             continue
-        tree = ast.parse(path.read_bytes())
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and _is_docstring(body[0]):
-                del body[0]
-        digest.update(f"{name}\n{ast.unparse(tree)}\n".encode())
+        digest.update(f"{name}\n{_statements(path)}\n".encode())
     return digest.hexdigest()
+
+
+@cache
+def _statements(path: Path) -> str:
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(body[0]):
+            del body[0]
+    return ast.unparse(tree)
 
 
 def _is_docstring(node: ast.stmt) -> bool:
